@@ -1,0 +1,194 @@
+//! One row's attempt: what is still to be sent is filled in and sent, what came of it is written down.
+
+use std::{rc::Rc, time::Duration};
+
+use postback_core::{
+    attempt::{Cause, Failure, Next, Outcome},
+    endpoint::Filled,
+    queue::{RowState, State},
+};
+
+use crate::{
+    lane::Lane,
+    record::{Attempted, record},
+    send::{Connection, Prepared, send},
+    worker::{Item, Worker},
+};
+
+/// Sends a row, unless its time is over, and hands on what became of it.
+pub(crate) async fn run(
+    worker: &Rc<Worker>,
+    lane: &Rc<Lane>,
+    item: Item,
+    connection: &mut Option<Connection>,
+) {
+    let began_ms = worker.now_ms();
+    let nothing = Attempted { at_ms: began_ms, outcome: None };
+    match fill(&item) {
+        Err(why) => {
+            let id = item.held.id.postback(item.row);
+            log::error!("postback {id}: {why}; it is dead, cause undecodable");
+            finish(worker, &item, &nothing, None, Next::Dead(Cause::Undecodable));
+        }
+        Ok(filled) if time_left(worker, &item, began_ms).is_zero() => {
+            finish(worker, &item, &nothing, Some(filled), Next::Dead(Cause::Expired));
+        }
+        Ok(filled) => {
+            let outcome = send_row(worker, lane, &item, &filled, connection, began_ms).await;
+            let next = judge(worker, &item, &outcome);
+            steer(worker, lane, &item, &outcome);
+            let attempted = Attempted { at_ms: began_ms, outcome: Some(outcome) };
+            finish(worker, &item, &attempted, Some(filled), next);
+        }
+    }
+    worker.close(&item, true);
+}
+
+fn fill(item: &Item) -> Result<Filled<'_>, String> {
+    let batch = &item.held.batch;
+    let row = batch.row(item.row).map_err(|error| error.to_string())?;
+    batch.endpoint.fill(&row).map_err(|error| error.to_string())
+}
+
+async fn send_row(
+    worker: &Worker,
+    lane: &Lane,
+    item: &Item,
+    filled: &Filled<'_>,
+    connection: &mut Option<Connection>,
+    began_ms: u64,
+) -> Outcome {
+    let batch = &item.held.batch;
+    let id = item.held.id.postback(item.row).to_string();
+    let traceparent = traceparent(batch.source(item.row).traceparent.as_deref());
+    let request = Prepared {
+        method: batch.endpoint.template().method,
+        origin: &lane.origin,
+        target: &filled.target,
+        headers: &filled.headers,
+        body: filled.body.as_deref(),
+        id: &id,
+        traceparent: &traceparent,
+        timestamp: began_ms / 1000,
+        signature: None,
+    };
+    let timeout = batch
+        .policy
+        .timeout_ms
+        .map_or_else(|| worker.process.config.timeout(), Duration::from_millis);
+    let cut = worker.cut.notified();
+    tokio::select! {
+        outcome = send(connection, &worker.process.dialer, request, timeout) => return outcome,
+        () = cut => {}
+    }
+    *connection = None;
+    cut_off(worker, began_ms)
+}
+
+/// What is written down for a request that was still open at the end of the drain or of the lease.
+fn cut_off(worker: &Worker, began_ms: u64) -> Outcome {
+    let why = "cut off by deliver's shutdown or the end of its lease".to_owned();
+    let response_time = Duration::from_millis(worker.now_ms().saturating_sub(began_ms));
+    Outcome { result: Err(Failure::Reset(why)), response_time }
+}
+
+fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome) -> Next {
+    let policy = &item.held.batch.policy;
+    let attempts = u32::from(attempts_before(item)) + 1;
+    let configured = worker.process.config.retries();
+    let retries = policy
+        .retries_ms
+        .as_ref()
+        .map_or(configured, |all| all.iter().copied().map(Duration::from_millis).collect());
+    let left = time_left(worker, item, worker.now_ms());
+    let next =
+        outcome.verdict(&policy.success).next(attempts, &retries, jitter(item, attempts), left);
+    worker.process.metrics.observe(outcome, next);
+    next
+}
+
+/// What the outcome means for the lane: its breaker, a probe's answer, a 429's wish.
+fn steer(worker: &Worker, lane: &Lane, item: &Item, outcome: &Outcome) {
+    let failure = outcome.breaker_failure();
+    let why = || match &outcome.result {
+        Ok(response) => format!("status {}", response.status),
+        Err(failure) => failure.to_string(),
+    };
+    let wish = outcome.result.as_ref().ok().filter(|r| r.status == 429).and_then(|r| r.retry_after);
+    let many = lane.breaker.count(failure);
+    if let Some(wait) = wish.filter(|wait| !wait.is_zero()) {
+        if item.held.probe || !lane.breaker.is_parked() {
+            worker.park(lane, wait.min(postback_core::attempt::MAX_RETRY_AFTER), why());
+        }
+    } else if item.held.probe {
+        match failure {
+            Some(false) => worker.open_lane(lane),
+            _ => worker.park(lane, postback_core::queue::PARK, format!("probe: {}", why())),
+        }
+    } else if many {
+        worker.park(
+            lane,
+            postback_core::queue::PARK,
+            format!("10 failures in a row, the last: {}", why()),
+        );
+    }
+}
+
+/// Writes the row's new state and the log's record.
+fn finish(
+    worker: &Worker,
+    item: &Item,
+    attempted: &Attempted,
+    filled: Option<Filled<'_>>,
+    next: Next,
+) {
+    let made = u8::from(attempted.outcome.is_some());
+    let mut states = item.held.states.borrow_mut();
+    states.crashes = 0;
+    let Some(row) = states.rows.get_mut(usize::from(item.row)) else { return };
+    *row = RowState {
+        state: match next {
+            Next::Delivered => State::Delivered,
+            Next::Retry(wait) => State::Waiting(wait.as_millis() as u64),
+            Next::Dead(cause) => State::Dead(cause),
+        },
+        attempts: row.attempts.saturating_add(made),
+        status: attempted.status().unwrap_or(if made == 0 { row.status } else { 0 }),
+    };
+    let attempts = row.attempts;
+    drop(states);
+    worker.record(record(item, attempted, filled, attempts, next, worker.now_ms()));
+    if let (Next::Delivered, true) = (next, attempted.outcome.is_some()) {
+        let waited = worker.now_ms().saturating_sub(item.held.stored_at_ms);
+        worker.process.metrics.delivered_after(Duration::from_millis(waited));
+    }
+}
+
+fn attempts_before(item: &Item) -> u8 {
+    item.held.states.borrow().rows.get(usize::from(item.row)).map_or(0, |row| row.attempts)
+}
+
+fn time_left(worker: &Worker, item: &Item, now_ms: u64) -> Duration {
+    let expires_in = item.held.batch.policy.expires_in_ms;
+    let expires_in =
+        expires_in.map_or_else(|| worker.process.config.expires_in(), Duration::from_millis);
+    let ends_ms = item.held.stored_at_ms.saturating_add(expires_in.as_millis() as u64);
+    Duration::from_millis(ends_ms.saturating_sub(now_ms))
+}
+
+/// The same for all rows of a batch at the same attempt: they come due together, and the batch is fetched once.
+fn jitter(item: &Item, attempts: u32) -> f64 {
+    let seed = item.held.id.as_str().bytes().fold(u64::from(attempts), |n, byte| {
+        (n ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a's prime
+    });
+    fastrand::Rng::with_seed(seed).f64() * 2.0 - 1.0
+}
+
+/// W3C Trace Context: the request's trace continued, or a new one started.
+fn traceparent(given: Option<&str>) -> String {
+    let span = fastrand::u64(1..);
+    match given.and_then(|given| given.get(..36)) {
+        Some(trace) => format!("{trace}{span:016x}-01"),
+        None => format!("00-{:032x}-{span:016x}-01", fastrand::u128(1..)),
+    }
+}

@@ -1,0 +1,110 @@
+//! The daemon from start to end: check the options, wait for Redis, work, drain.
+
+use std::{future::Future, rc::Rc, time::Duration};
+
+use anyhow::Context as _;
+use postback_core::queue::{Queue, QueueError};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    config::Config,
+    connect::{Dialer, DialerConfig},
+    metrics::{Metrics, serve},
+    process::Process,
+    worker::Worker,
+};
+
+/// How long Redis may take at the end to hear the last outcomes.
+const LAST_SETTLE: Duration = Duration::from_secs(5);
+
+/// Works until `shutdown` is over, then drains. Must run inside a `LocalSet` on a current-thread runtime.
+///
+/// # Errors
+/// When an option is wrong, a port is taken, or Redis is one that would lose postbacks.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(&config.metrics_listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.metrics_listen))?;
+    let dialer = Dialer::new(DialerConfig {
+        allow_net: config.allow_net.clone(),
+        ca_file: config.ca_file.clone(),
+        bind: config.bind,
+    })?;
+    let queue = Queue::open(&config.redis_url, &config.redis_prefix, config.shards)?;
+    let process = Process::new(config, dialer, Metrics::new());
+    let shards = 0..queue.shards().len();
+    let workers =
+        shards.map(|n| Worker::new(process.clone(), &queue, n)).collect::<Result<Vec<_>, _>>()?;
+    let all = workers.clone();
+    let is_ready = Rc::new(move || all.iter().all(|worker| worker.is_ready()));
+    tokio::task::spawn_local(serve(listener, process.clone(), is_ready));
+
+    tokio::pin!(shutdown);
+    tokio::select! {
+        checked = wait_for_redis(&queue) => checked?,
+        () = &mut shutdown => return Ok(()),
+    }
+    for worker in &workers {
+        worker.start();
+    }
+    log::info!(
+        "deliver {} takes postbacks from {}",
+        env!("CARGO_PKG_VERSION"),
+        process.config.redis_url
+    );
+    shutdown.await;
+    drain(&process, &workers).await;
+    Ok(())
+}
+
+/// Returns when Redis is there and is one that keeps what it is given.
+async fn wait_for_redis(queue: &Queue) -> anyhow::Result<()> {
+    let mut told = false;
+    loop {
+        match queue.check_server().await {
+            Ok(()) => return Ok(()),
+            Err(error @ (QueueError::Unsafe(..) | QueueError::Shards { .. })) => {
+                return Err(error.into());
+            }
+            Err(error) if !told => log::error!("{error}; waiting for it"),
+            Err(_) => {}
+        }
+        told = true;
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Gives back what is not sent, lets finish what is in flight, and tells Redis.
+async fn drain(process: &Process, workers: &[Rc<Worker>]) {
+    let deadline = Instant::now() + process.config.drain;
+    process.stopping.set(true);
+    for worker in workers {
+        worker.give_back_all();
+    }
+    log::info!("stopping: {} requests in flight", process.in_flight());
+    while process.in_flight() > 0 {
+        let quiet = process.quiet.notified();
+        if timeout(deadline.saturating_duration_since(Instant::now()), quiet).await.is_err() {
+            log::warn!(
+                "{} requests still open at the end of the drain are cut off",
+                process.in_flight()
+            );
+            workers.iter().for_each(|worker| worker.cut.notify_waiters());
+            break;
+        }
+    }
+    let last = Instant::now() + LAST_SETTLE;
+    while process.in_flight() > 0 || !workers.iter().all(|worker| worker.is_done()) {
+        if Instant::now() > last {
+            log::error!(
+                "redis did not take the last outcomes; their postbacks will be sent again in 30 s"
+            );
+            break;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    log::info!("stopped");
+}

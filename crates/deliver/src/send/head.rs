@@ -1,0 +1,92 @@
+//! A filled postback as an HTTP request.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request,
+    header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, USER_AGENT},
+};
+use postback_core::{attempt::Failure, endpoint, endpoint::Origin};
+
+const AGENT: &str = concat!("postback/", env!("CARGO_PKG_VERSION"));
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Headers of our own on a request, at most.
+const OWN_HEADERS: usize = 7;
+
+/// What one attempt sends.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared<'a> {
+    /// HTTP method.
+    pub(crate) method: endpoint::Method,
+    /// Where it goes.
+    pub(crate) origin: &'a Origin,
+    /// Path and query as sent; starts with `/`.
+    pub(crate) target: &'a str,
+    /// The endpoint's headers, filled.
+    pub(crate) headers: &'a [(&'a str, String)],
+    /// The body, if there is one.
+    pub(crate) body: Option<&'a str>,
+    /// `webhook-id`: the postback's id, the same on every attempt.
+    pub(crate) id: &'a str,
+    /// `traceparent` (W3C Trace Context).
+    pub(crate) traceparent: &'a str,
+    /// `webhook-timestamp`: the time of the attempt in seconds since 1970.
+    pub(crate) timestamp: u64,
+    /// `webhook-signature` (Standard Webhooks), if there is a key.
+    pub(crate) signature: Option<String>,
+}
+
+impl Prepared<'_> {
+    /// The request as it is written.
+    ///
+    /// # Errors
+    /// `Blocked` when it cannot be written as HTTP, which a checked endpoint rules out.
+    pub(super) fn into_request(self) -> Result<Request<Full<Bytes>>, Failure> {
+        let unwritable = |error: hyper::http::Error| {
+            Failure::Blocked(format!("the request cannot be written as HTTP: {error}"))
+        };
+        let headers = self.headers().map_err(unwritable)?;
+        let body = Bytes::copy_from_slice(self.body.unwrap_or_default().as_bytes());
+        let request = Request::builder().method(method(self.method)).uri(self.target);
+        let mut request = request.body(Full::new(body)).map_err(unwritable)?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// The user's headers between ours; of ours, only `User-Agent` is theirs to change.
+    fn headers(&self) -> Result<HeaderMap, hyper::http::Error> {
+        let mut headers = HeaderMap::with_capacity(OWN_HEADERS + self.headers.len());
+        headers.insert(HOST, self.origin.authority().try_into()?);
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        for (name, value) in self.headers {
+            headers
+                .insert(HeaderName::try_from(*name)?, HeaderValue::from_bytes(value.as_bytes())?);
+        }
+        headers.insert(WEBHOOK_ID, self.id.try_into()?);
+        headers.insert(WEBHOOK_TIMESTAMP, self.timestamp.into());
+        if let Some(signature) = &self.signature {
+            headers.insert(WEBHOOK_SIGNATURE, signature.try_into()?);
+        }
+        headers.insert(TRACEPARENT, self.traceparent.try_into()?);
+        // hyper gives a length to bodies that are not empty; these methods have one even so (RFC 9110, 8.6).
+        use endpoint::Method::{Patch, Post, Put};
+        if matches!(self.method, Post | Put | Patch) && self.body.is_none_or(str::is_empty) {
+            headers.insert(CONTENT_LENGTH, 0.into());
+        }
+        Ok(headers)
+    }
+}
+
+fn method(method: endpoint::Method) -> Method {
+    match method {
+        endpoint::Method::Get => Method::GET,
+        endpoint::Method::Post => Method::POST,
+        endpoint::Method::Put => Method::PUT,
+        endpoint::Method::Patch => Method::PATCH,
+        endpoint::Method::Delete => Method::DELETE,
+        endpoint::Method::Head => Method::HEAD,
+    }
+}

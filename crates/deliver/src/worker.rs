@@ -1,0 +1,247 @@
+//! One worker session in one shard: what it holds, and what it may do.
+//!
+//! `worker/reserve.rs` takes batches and hands their rows to lanes, `worker/settle.rs` reports what became of
+//! them, `worker/beat.rs` keeps the lease. A lane's own life is in `lane`.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    time::Duration,
+};
+
+use postback_core::{
+    batch::Batch,
+    id::{BatchId, LaneId},
+    queue::{LaneChange, Queue, QueueError, RowStates, Shard},
+};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{lane::Lane, process::Process};
+
+mod beat;
+mod reserve;
+mod settle;
+
+use self::settle::Unsettled;
+
+/// No new send later than this after the last beat that succeeded (half a lease).
+const SEND_AFTER_BEAT: Duration = Duration::from_secs(15);
+
+/// A batch that this worker holds.
+pub(crate) struct Held {
+    pub(crate) id: BatchId,
+    pub(crate) batch: Batch,
+    /// Redis's time, milliseconds since 1970.
+    pub(crate) stored_at_ms: u64,
+    pub(crate) states: RefCell<RowStates>,
+    /// The lane is parked, and one row of this batch probes it.
+    pub(crate) probe: bool,
+    /// Rows queued or in flight. At 0 the batch leaves.
+    open: Cell<u32>,
+    /// Whether `states` has news for Redis.
+    touched: Cell<bool>,
+    /// Whether the batch is in the list of those to be settled.
+    listed: Cell<bool>,
+    /// The session that holds it; another one's batches only go into the log.
+    session: u64,
+}
+
+/// A row on its way to a connection.
+pub(crate) struct Item {
+    pub(crate) held: Rc<Held>,
+    pub(crate) row: u16,
+}
+
+pub(crate) struct Worker {
+    pub(crate) process: Rc<Process>,
+    /// Told when requests still open must be cut off.
+    pub(crate) cut: Notify,
+    queue: Queue,
+    /// The connection for reserving and the one for settling and beating, so that neither waits for the other.
+    taking: Shard,
+    telling: Shard,
+    name: RefCell<String>,
+    session: Cell<u64>,
+    held: RefCell<HashMap<BatchId, Rc<Held>>>,
+    lanes: RefCell<HashMap<LaneId, Rc<Lane>>>,
+    /// Rows in all lanes' queues.
+    queued: Cell<usize>,
+    /// Told when there is room for rows, or rows may be there.
+    hungry: Notify,
+    woken: Cell<bool>,
+    /// Held batches must be compared with what Redis has.
+    adopt: Cell<bool>,
+    reserving: Cell<bool>,
+    /// A batch that crashed two workers is held, or waits for this worker to hold nothing.
+    alone: Cell<bool>,
+    unsettled: Unsettled,
+    /// When the last beat that succeeded was sent.
+    beat_at: Cell<Option<Instant>>,
+    /// Redis's time (milliseconds since 1970) at an instant of ours.
+    clock: Cell<(Instant, u64)>,
+    redis_is_well: Cell<bool>,
+}
+
+fn new_name() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
+impl Worker {
+    /// A worker of the shard with this number, with connections of its own.
+    pub(crate) fn new(
+        process: Rc<Process>,
+        queue: &Queue,
+        shard: usize,
+    ) -> Result<Rc<Worker>, QueueError> {
+        Ok(Rc::new(Worker {
+            process,
+            cut: Notify::new(),
+            taking: queue.reopen()?.shards()[shard].clone(),
+            telling: queue.reopen()?.shards()[shard].clone(),
+            queue: queue.clone(),
+            name: RefCell::new(new_name()),
+            session: Cell::new(0),
+            held: RefCell::default(),
+            lanes: RefCell::default(),
+            queued: Cell::new(0),
+            hungry: Notify::new(),
+            woken: Cell::new(false),
+            adopt: Cell::new(false),
+            reserving: Cell::new(false),
+            alone: Cell::new(false),
+            unsettled: Unsettled::default(),
+            beat_at: Cell::new(None),
+            clock: Cell::new((Instant::now(), 0)),
+            redis_is_well: Cell::new(true),
+        }))
+    }
+
+    /// Starts the loops. They end with the process.
+    pub(crate) fn start(self: &Rc<Self>) {
+        tokio::task::spawn_local(self.clone().beat_loop());
+        tokio::task::spawn_local(self.clone().reserve_loop());
+        tokio::task::spawn_local(self.clone().wakeup_loop());
+        tokio::task::spawn_local(self.clone().settle_loop());
+    }
+
+    /// Whether a request may go out: the lease is fresh, and Redis takes our outcomes.
+    pub(crate) fn may_send(&self) -> bool {
+        !self.process.stopping.get()
+            && self.beat_at.get().is_some_and(|at| at.elapsed() < SEND_AFTER_BEAT)
+            && !self.unsettled.is_overdue()
+    }
+
+    /// Redis's time now, as far as its replies told it; milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let (at, ms) = self.clock.get();
+        ms + at.elapsed().as_millis() as u64
+    }
+
+    fn set_clock(&self, now_ms: u64) {
+        self.clock.set((Instant::now(), now_ms));
+    }
+
+    /// Counts a row that a lane took from its queue; `has_room`: with that the lane stopped being full.
+    pub(crate) fn left_queue(&self, has_room: bool) {
+        self.queued.set(self.queued.get() - 1);
+        if has_room || self.queued.get() == self.buffer() / 2 {
+            self.hungry.notify_one();
+        }
+    }
+
+    /// How many rows may wait in the lanes' queues: what two rounds of requests take.
+    fn buffer(&self) -> usize {
+        2 * self.process.config.concurrency as usize
+    }
+
+    /// A row of a held batch is over: sent, or given back.
+    pub(crate) fn close(&self, item: &Item, touched: bool) {
+        let held = &item.held;
+        held.open.set(held.open.get() - 1);
+        held.touched.set(held.touched.get() || touched);
+        let of_session = held.session == self.session.get();
+        if of_session && !held.listed.replace(true) {
+            self.unsettled.list(held.clone());
+        }
+    }
+
+    /// Gives back the rows of a lane that are not sent yet.
+    pub(crate) fn give_back(&self, lane: &Lane) {
+        for item in lane.take_unsent() {
+            self.queued.set(self.queued.get() - 1);
+            self.close(&item, false);
+        }
+        self.hungry.notify_one();
+    }
+
+    /// Gives back every row that is not sent yet.
+    pub(crate) fn give_back_all(&self) {
+        let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
+        for lane in lanes {
+            self.give_back(&lane);
+        }
+    }
+
+    /// Parks a lane in the whole fleet and gives back what is held for it.
+    pub(crate) fn park(&self, lane: &Lane, wait: Duration, reason: String) {
+        lane.breaker.park();
+        log::warn!("{}:{} parked for {wait:?}: {reason}", lane.origin.host, lane.origin.port);
+        self.unsettled.change(LaneChange::Park(lane.id, wait, reason));
+        self.give_back(lane);
+    }
+
+    /// A probe was answered: the lane is served again.
+    pub(crate) fn open_lane(&self, lane: &Lane) {
+        lane.breaker.open();
+        log::info!("{}:{} answers again", lane.origin.host, lane.origin.port);
+        self.unsettled.change(LaneChange::Open(lane.id));
+    }
+
+    /// Lets every lane go on after something that held them all.
+    fn pump_all(self: &Rc<Self>) {
+        let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
+        for lane in lanes {
+            lane.pump(self);
+        }
+    }
+
+    pub(crate) fn forget_if_unused(&self, lane: &Rc<Lane>) {
+        if lane.is_unused() {
+            self.lanes.borrow_mut().remove(&lane.id);
+        }
+    }
+
+    /// Keeps an outcome for the log.
+    pub(crate) fn record(&self, record: postback_core::queue::Record) {
+        self.unsettled.record(record);
+    }
+
+    /// Whether this worker holds nothing that Redis does not know to be free.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.reserving.get() && self.held.borrow().is_empty() && self.unsettled.is_empty()
+    }
+
+    /// Whether the last exchange with Redis went well.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.redis_is_well.get() && self.beat_at.get().is_some()
+    }
+
+    /// One log line when Redis goes away, and one when it is back.
+    fn note<T>(&self, result: Result<T, QueueError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                if !self.redis_is_well.replace(true) {
+                    log::info!("redis is back");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                if self.redis_is_well.replace(false) {
+                    log::error!("{error}; waiting for it");
+                }
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The lease: renewed every 5 s; what follows when it was lost.
+
+use std::{rc::Rc, time::Duration};
+
+use postback_core::queue::{BEAT_EVERY, Beat, LEASE};
+use tokio::time::{Instant, sleep};
+
+use super::{Worker, new_name};
+
+/// A beat that failed is tried again after this.
+const AGAIN: Duration = Duration::from_millis(500);
+
+impl Worker {
+    pub(super) async fn beat_loop(self: Rc<Self>) {
+        let mut first = true;
+        loop {
+            let sent = Instant::now();
+            let figures = self.figures();
+            let name = self.name.borrow().clone();
+            let beat = self.note(self.telling.beat(&name, first, &figures).await);
+            match beat {
+                Some(Beat::Alive { now_ms, held, taken }) => {
+                    first = false;
+                    self.alive(sent, now_ms, held, taken);
+                    // More of a dead worker's batches may be left than one beat takes.
+                    sleep(if taken > 0 { Duration::ZERO } else { BEAT_EVERY }).await;
+                }
+                Some(Beat::Lost) => {
+                    log::warn!("the lease of worker {name} was taken over: starting a new session");
+                    self.start_over();
+                    first = true;
+                }
+                None => {
+                    self.cut_off_when_lease_ends();
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn alive(self: &Rc<Self>, sent: Instant, now_ms: u64, held: usize, taken: usize) {
+        let was_silent = !self.may_send();
+        self.beat_at.set(Some(sent));
+        self.set_clock(now_ms);
+        if taken > 0 {
+            log::warn!("took back {taken} batches from a worker that stopped beating");
+        }
+        if held != self.held.borrow().len() && !self.reserving.get() && self.unsettled.is_empty() {
+            self.adopt.set(true);
+            self.hungry.notify_one();
+        }
+        if was_silent {
+            self.pump_all();
+            self.hungry.notify_one();
+        }
+        self.lanes.borrow_mut().retain(|_, lane| !lane.is_unused());
+    }
+
+    /// Drops everything: the rows belong to others now. What is in flight is cut off.
+    fn start_over(&self) {
+        self.session.set(self.session.get() + 1);
+        *self.name.borrow_mut() = new_name();
+        self.beat_at.set(None);
+        let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
+        for lane in lanes {
+            let dropped = lane.take_unsent().len();
+            self.queued.set(self.queued.get() - dropped);
+        }
+        self.held.borrow_mut().clear();
+        self.unsettled.forget_batches();
+        self.cut.notify_waiters();
+    }
+
+    /// A request that outlives the lease could be sent by another worker at the same time.
+    fn cut_off_when_lease_ends(&self) {
+        if self.beat_at.get().is_some_and(|at| at.elapsed() >= LEASE) {
+            self.cut.notify_waiters();
+        }
+    }
+
+    fn figures(&self) -> [(&'static str, String); 4] {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        [
+            ("box", host.trim().to_owned()),
+            ("pid", std::process::id().to_string()),
+            ("in_flight", self.process.in_flight().to_string()),
+            ("queued", self.queued.get().to_string()),
+        ]
+    }
+}

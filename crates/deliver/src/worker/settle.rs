@@ -1,0 +1,199 @@
+//! Reporting to Redis what became of rows: every 10 ms or 256 outcomes, repeated until answered.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use postback_core::{
+    id::{BatchId, LaneId},
+    queue::{LaneChange, Record, Recorded, RowStates, Settle, SettledBatch, State, encode_log},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{Held, Worker};
+
+/// Outcomes wait for others at most so long, and at most so many.
+const EVERY: Duration = Duration::from_millis(10);
+const MOST: usize = 256;
+/// No new send while an outcome has waited so long for Redis's answer, or so many have.
+const OVERDUE: Duration = Duration::from_secs(1);
+const TOO_MANY: usize = 4096;
+/// The most batches of one settle.
+const BATCHES: usize = 200;
+
+/// What Redis does not know yet.
+#[derive(Default)]
+pub(super) struct Unsettled {
+    batches: RefCell<Vec<Rc<Held>>>,
+    buried: RefCell<Vec<(BatchId, RowStates)>>,
+    lanes: RefCell<Vec<LaneChange>>,
+    /// Lanes in the settle under way.
+    lanes_under_way: RefCell<Vec<LaneId>>,
+    records: RefCell<Vec<Record>>,
+    /// Since when the oldest of the above, or of the settle under way, waits.
+    since: Cell<Option<Instant>>,
+    /// Outcomes in the settle under way.
+    under_way: Cell<Option<usize>>,
+    news: Notify,
+    many: Notify,
+}
+
+impl Unsettled {
+    fn touch(&self) {
+        if self.since.get().is_none() {
+            self.since.set(Some(Instant::now()));
+        }
+        self.news.notify_one();
+    }
+
+    pub(super) fn list(&self, held: Rc<Held>) {
+        self.batches.borrow_mut().push(held);
+        self.touch();
+    }
+
+    pub(super) fn bury(&self, id: BatchId, states: RowStates) {
+        self.buried.borrow_mut().push((id, states));
+        self.touch();
+    }
+
+    pub(super) fn change(&self, change: LaneChange) {
+        self.lanes.borrow_mut().push(change);
+        self.touch();
+    }
+
+    pub(super) fn record(&self, record: Record) {
+        self.records.borrow_mut().push(record);
+        self.touch();
+        if self.records.borrow().len() >= MOST {
+            self.many.notify_one();
+        }
+    }
+
+    /// What was held is another worker's now; only the log still wants to know.
+    pub(super) fn forget_batches(&self) {
+        self.batches.borrow_mut().clear();
+        self.buried.borrow_mut().clear();
+        self.lanes.borrow_mut().clear();
+    }
+
+    /// Whether Redis does not know yet that this lane is parked or opened.
+    pub(super) fn concerns(&self, lane: LaneId) -> bool {
+        self.lanes_under_way.borrow().contains(&lane)
+            || self.lanes.borrow().iter().any(|change| change.lane() == lane)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.batches.borrow().is_empty()
+            && self.buried.borrow().is_empty()
+            && self.lanes.borrow().is_empty()
+            && self.records.borrow().is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.get().is_none() && self.is_drained()
+    }
+
+    pub(super) fn is_overdue(&self) -> bool {
+        self.since.get().is_some_and(|since| since.elapsed() > OVERDUE)
+            || self.records.borrow().len() + self.under_way.get().unwrap_or(0) >= TOO_MANY
+    }
+}
+
+impl Worker {
+    pub(super) async fn settle_loop(self: Rc<Self>) {
+        let mut number = 0;
+        let mut session = self.session.get();
+        loop {
+            if self.unsettled.is_drained() {
+                self.unsettled.news.notified().await;
+            }
+            // Not yet full: wait for others, unless the way out is what we wait for.
+            if self.unsettled.records.borrow().len() < MOST && !self.process.stopping.get() {
+                drop(timeout(EVERY, self.unsettled.many.notified()).await);
+            }
+            if session != self.session.get() {
+                (session, number) = (self.session.get(), 0);
+            }
+            number += 1;
+            let name = self.name.borrow().clone();
+            let Some(settle) = self.next_settle(number) else { continue };
+            self.tell(&name, settle).await;
+        }
+    }
+
+    /// Sends a settle until it is answered.
+    async fn tell(self: &Rc<Self>, name: &str, settle: Settle) {
+        let was_overdue = loop {
+            let answer = self.note(self.telling.settle(name, &settle).await);
+            if answer.is_some() {
+                break self.unsettled.is_overdue();
+            }
+            sleep(10 * EVERY).await;
+        };
+        self.unsettled.under_way.set(None);
+        self.unsettled.since.set((!self.unsettled.is_drained()).then(Instant::now));
+        self.unsettled.lanes_under_way.borrow_mut().clear();
+        if was_overdue {
+            self.pump_all();
+        }
+    }
+
+    fn next_settle(&self, number: u64) -> Option<Settle> {
+        let news = &self.unsettled;
+        if news.is_drained() {
+            return None;
+        }
+        let mut batches = Vec::new();
+        for (id, states) in news.buried.take() {
+            let rows = states.rows.len() as u16;
+            batches.push(SettledBatch { id, rows, leave: true, states: Some(states) });
+        }
+        let listed = {
+            let mut all = news.batches.borrow_mut();
+            let most = all.len().min(BATCHES);
+            all.drain(..most).collect::<Vec<_>>()
+        };
+        batches.extend(listed.iter().map(|held| self.settled_batch(held)));
+        let records = news.records.take();
+        news.under_way.set(Some(records.len()));
+        let lanes = news.lanes.take();
+        *news.lanes_under_way.borrow_mut() = lanes.iter().map(LaneChange::lane).collect();
+        let all: Vec<&Record> = records.iter().collect();
+        let failed: Vec<&Record> =
+            records.iter().filter(|record| record.then != Recorded::Delivered).collect();
+        let retried = failed.iter().filter(|r| matches!(r.then, Recorded::Retry(_))).count() as u64;
+        Some(Settle {
+            number,
+            batches,
+            lanes,
+            log: encode_log(&all),
+            errors: encode_log(&failed),
+            counts: vec![("attempts", all.len() as u64), ("retried", retried)],
+        })
+    }
+
+    fn settled_batch(&self, held: &Held) -> SettledBatch {
+        held.listed.set(false);
+        let leave = held.open.get() == 0;
+        let states = held.touched.take().then(|| held.states.borrow().clone());
+        if leave {
+            self.held.borrow_mut().remove(&held.id);
+            if self.alone.get() {
+                self.hungry.notify_one();
+            }
+        } else {
+            let now = self.now_ms();
+            for row in &mut held.states.borrow_mut().rows {
+                if let State::Waiting(wait) = row.state {
+                    row.state = State::Pending(now + wait);
+                }
+            }
+        }
+        SettledBatch { id: held.id, rows: held.batch.len(), leave, states }
+    }
+}

@@ -1,0 +1,141 @@
+//! The options of `ingest`: flag > environment > default.
+
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use clap::Parser;
+use postback_core::{policy::parse_size, redis::RedisUrl};
+
+/// Takes requests over HTTP and answers as soon as Redis has their rows.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub struct Config {
+    /// Where Redis is: redis://, rediss:// or unix:///path
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true
+    )]
+    pub redis_url: RedisUrl,
+
+    /// What every key in Redis begins with
+    #[arg(long, env = "POSTBACK_PREFIX", default_value = "pb")]
+    pub redis_prefix: String,
+
+    /// How many sets of keys the fleet uses; the same number everywhere
+    #[arg(long, env = "POSTBACK_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shards: u16,
+
+    /// Where requests are taken: host:port, or unix:/path (a socket file that its group may use)
+    #[arg(long, env = "INGEST_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: Listen,
+
+    /// Where /metrics, /healthz and /readyz are served; a loopback address or unix:/path
+    #[arg(long, env = "INGEST_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_parser = Listen::private)]
+    pub admin_listen: Listen,
+
+    /// The longest request body, such as 8MiB
+    #[arg(long, env = "INGEST_MAX_BODY", default_value = "8MiB", value_parser = parse_size)]
+    pub max_body: u64,
+
+    /// The most rows in a request
+    #[arg(long, env = "INGEST_MAX_ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_rows: u32,
+
+    /// The most that may wait in Redis, such as 1GiB; beyond it requests get 503
+    #[arg(long, env = "INGEST_MAX_BACKLOG", default_value = "1GiB", value_parser = parse_size)]
+    pub max_backlog: u64,
+
+    /// What a placeholder without a value becomes, where neither it nor the request says
+    #[arg(long, env = "INGEST_UNMATCHED", default_value = "")]
+    pub unmatched: String,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// TCP: what was asked for, and the addresses that it stands for.
+    Tcp(String, Vec<SocketAddr>),
+    /// A unix socket's file.
+    Unix(PathBuf),
+}
+
+impl Listen {
+    /// As [`Listen::from_str`], but no address that another box can reach.
+    fn private(text: &str) -> Result<Listen, String> {
+        let listen = text.parse()?;
+        match &listen {
+            Listen::Tcp(_, addresses) if !addresses.iter().all(|a| a.ip().is_loopback()) => {
+                Err("must be a loopback address or unix:/path: there is no password on it yet"
+                    .into())
+            }
+            _ => Ok(listen),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listen, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => return Ok(Listen::Unix(path.into())),
+            Some(_) => return Err("the path after unix: must be absolute".into()),
+            None => {}
+        }
+        match text.to_socket_addrs() {
+            Ok(addresses) => Ok(Listen::Tcp(text.into(), addresses.collect())),
+            Err(error) => Err(format!("must be host:port or unix:/path: {error}")),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(text, _) => f.write_str(text),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_options_are_consistent() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_is_host_and_port_or_a_socket_file() {
+        let check =
+            |text: &str, good: bool| assert_eq!(text.parse::<Listen>().is_ok(), good, "{text}");
+        for text in ["127.0.0.1:0", "[::1]:80", "0.0.0.0:80", "unix:/run/x.sock"] {
+            check(text, true);
+        }
+        for text in ["", "80", "127.0.0.1", "127.0.0.1:99999", "unix:x", "unix:", "/run/x.sock"] {
+            check(text, false);
+        }
+    }
+
+    #[test]
+    fn the_admin_address_is_private() {
+        let check =
+            |text: &str, good: bool| assert_eq!(Listen::private(text).is_ok(), good, "{text}");
+        for text in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "unix:/run/x.sock"] {
+            check(text, true);
+        }
+        for text in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "198.51.100.1:1"] {
+            check(text, false);
+        }
+    }
+}

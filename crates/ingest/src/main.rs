@@ -1,0 +1,33 @@
+//! The process: options, log, signals, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ingest::{config::Config, logging, server};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    logging::start();
+    match actix_web::rt::System::new().block_on(run(&config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: &Config) -> anyhow::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ingest = server::bind(config).await?;
+    log::info!("listening on {}, admin on {}", config.listen, config.admin_listen);
+    let shutdown = async {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        log::info!("stopping: finishing the requests in progress");
+    };
+    ingest.run(shutdown).await
+}

@@ -1,0 +1,45 @@
+//! `/metrics`: the figures that Redis keeps, the same from every ingest of a fleet.
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use postback_core::queue::Stats;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::{problem::Problem, store::Store};
+
+/// The content type of what `encode` writes.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Answers a scrape.
+pub(crate) async fn metrics(store: web::Data<Store>) -> Result<HttpResponse, Problem> {
+    let stats = store.stats().await.map_err(|reason| Problem::unavailable("not_ready", reason))?;
+    let mut text = String::new();
+    encode(&mut text, &registry(&stats))
+        .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, OPEN_METRICS)).body(text))
+}
+
+fn registry(stats: &[Stats]) -> Registry {
+    let sum = |figure: fn(&Stats) -> u64| stats.iter().map(figure).sum::<u64>();
+    let mut registry = Registry::default();
+    let counter = Counter::<u64>::default();
+    counter.inc_by(sum(|stats| stats.accepted));
+    registry.register("postback_rows_accepted", "Rows stored since this Redis began", counter);
+    for (name, help, value) in [
+        ("postback_backlog_rows", "Rows that wait for an attempt", sum(|stats| stats.pending)),
+        ("postback_backlog_bytes", "Bytes of batches and row states in Redis", sum(|s| s.bytes)),
+        ("postback_dead_rows", "Rows in the dead letters", sum(|stats| stats.dead)),
+    ] {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value.try_into().unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    }
+    registry
+}

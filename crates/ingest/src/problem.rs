@@ -1,0 +1,124 @@
+//! Every refusal as `application/problem+json` (RFC 9457), with a code for programs and a detail for people.
+
+use std::fmt;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use postback_core::{
+    queue::EnqueueError,
+    request::{ErrorKind, RequestError},
+};
+use serde::Serialize;
+
+/// Seconds after which a client should try again what Redis could not take.
+const RETRY_AFTER: u64 = 2;
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    header: Option<(header::HeaderName, String)>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl fmt::Display,
+    ) -> Problem {
+        Problem { status, code, detail: detail.to_string(), header: None }
+    }
+
+    pub(crate) fn bad_request(detail: impl fmt::Display) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(crate) fn unavailable(code: &'static str, detail: impl fmt::Display) -> Problem {
+        let header = Some((header::RETRY_AFTER, RETRY_AFTER.to_string()));
+        Problem { header, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
+    /// The path is right, the method is not.
+    pub(crate) fn method(allow: &str) -> Problem {
+        let detail = format!("this path takes {allow}");
+        Problem {
+            header: Some((header::ALLOW, allow.into())),
+            ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        }
+    }
+
+    /// What actix-web refused by itself.
+    pub(crate) fn of_status(status: StatusCode) -> Problem {
+        let code = if status.is_server_error() { "internal" } else { "bad_request" };
+        Problem::new(status, code, status.canonical_reason().unwrap_or_default().to_lowercase())
+    }
+
+    /// The answer.
+    pub(crate) fn respond(&self, request_id: &str) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some((name, value)) = &self.header {
+            response.insert_header((name.clone(), value.as_str()));
+        }
+        // `about:blank` (RFC 9457, 4.2.1): the title is the status's own, `code` tells more.
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or_default(),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+        };
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json")).json(body)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status.as_u16(), self.code, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Replaced by [`Problem::respond`], which knows the request's id.
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status)
+    }
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Problem {
+        match error.kind {
+            ErrorKind::Bad => Problem::bad_request(error),
+            ErrorKind::TooManyRows => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_rows", error)
+            }
+        }
+    }
+}
+
+impl From<EnqueueError> for Problem {
+    fn from(error: EnqueueError) -> Problem {
+        match error {
+            EnqueueError::NotEnqueued(reason) => Problem::unavailable("not_enqueued", reason),
+            EnqueueError::Unknown(reason) => Problem::unavailable("unknown", reason),
+        }
+    }
+}

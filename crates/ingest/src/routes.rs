@@ -1,0 +1,100 @@
+//! Which path and method leads where, and what holds for every answer: the request id, and problems as JSON.
+
+use actix_web::{
+    Error, HttpMessage, HttpResponse, Resource,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{StatusCode, header},
+    middleware::Next,
+    web,
+};
+
+use crate::{
+    accept::accept,
+    metrics::metrics,
+    problem::Problem,
+    store::Store,
+    trace::{REQUEST_ID, RequestId},
+};
+
+/// The longest head, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// What clients use. The path is the old system's: `/ingest`, `/ingest.php`, `/i` and more.
+pub(crate) fn public(config: &mut web::ServiceConfig) {
+    let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("POST")) });
+    let requests = web::resource("/i{rest:[a-z.]*}").post(accept).default_service(other);
+    config.service(requests).configure(health);
+}
+
+/// What operators use.
+pub(crate) fn admin(config: &mut web::ServiceConfig) {
+    config.service(get("/metrics").get(metrics).head(metrics)).configure(health);
+}
+
+fn health(config: &mut web::ServiceConfig) {
+    let missing = || async {
+        let detail = "no such path: requests go to /ingest";
+        Err::<HttpResponse, _>(Problem::new(StatusCode::NOT_FOUND, "not_found", detail))
+    };
+    config
+        .service(get("/healthz").get(healthz).head(healthz))
+        .service(get("/readyz").get(readyz).head(readyz))
+        .default_service(web::to(missing));
+}
+
+fn get(path: &str) -> Resource {
+    let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("GET, HEAD")) });
+    web::resource(path).default_service(other)
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(store: web::Data<Store>) -> Result<&'static str, Problem> {
+    store.ready().await.map_err(|reason| Problem::unavailable("not_ready", reason))?;
+    Ok("ready\n")
+}
+
+/// Gives the request its id, and every refusal its form, whoever refused.
+pub(crate) async fn frame(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let RequestId(id) = RequestId::of(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = if head_length(&request) > MAX_HEAD {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let problem = Problem::new(status, "head_too_large", "the head is longer than 64 KiB");
+        request.into_response(problem.respond(&id))
+    } else {
+        let response = next.call(request).await?.map_into_boxed_body();
+        match refusal(&response, &id) {
+            Some(refusal) => response.into_response(refusal),
+            None => response,
+        }
+    };
+    if let Ok(id) = header::HeaderValue::from_str(&id) {
+        response.headers_mut().insert(header::HeaderName::from_static(REQUEST_ID), id);
+    }
+    Ok(response)
+}
+
+fn refusal(response: &ServiceResponse, id: &str) -> Option<HttpResponse> {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return None;
+    }
+    let own = response.response().error().and_then(|error| error.as_error::<Problem>());
+    if status.is_server_error() {
+        log::warn!("request {id}: {}", own.map_or_else(|| status.to_string(), Problem::to_string));
+    }
+    Some(own.map_or_else(|| Problem::of_status(status).respond(id), |problem| problem.respond(id)))
+}
+
+fn head_length(request: &ServiceRequest) -> usize {
+    let headers = request.headers().iter();
+    let lengths = headers.map(|(name, value)| name.as_str().len() + value.len() + 4);
+    lengths.sum::<usize>() + request.uri().path().len() + request.query_string().len()
+}

@@ -1,0 +1,29 @@
+//! `postback-bench`: a partner to deliver to (`sink`) and a client that loads ingest (`load`).
+//!
+//! For the demo, tests and measurements; not published. What each command does lives in its file.
+
+mod load;
+mod sink;
+
+use clap::Parser;
+
+/// Tools for tests and measurements of Postback.
+#[derive(Debug, Parser)]
+#[command(version)]
+enum Command {
+    /// Receive postbacks: answer, print, journal, or misbehave by path.
+    Sink(sink::Options),
+    /// Send requests to ingest in a closed loop and tell the rate.
+    Load(load::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    let command = Command::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        match command {
+            Command::Sink(options) => sink::run(options).await,
+            Command::Load(options) => load::run(options).await,
+        }
+    })
+}

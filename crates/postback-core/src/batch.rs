@@ -1,0 +1,288 @@
+//! The stored form: up to 256 rows with one endpoint and policy, written once and never rewritten.
+//!
+//! Layout: version (1 byte), rows (2 bytes, big-endian), length before compression (4 bytes, 0: stored
+//! plain), then the head in postcard, then each row in postcard behind its length. The first three bytes
+//! keep their meaning in every version: the queue's scripts read the row count from them.
+
+use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    endpoint::{Endpoint, EndpointError, EndpointTemplate},
+    policy::Policy,
+    value::Row,
+};
+
+/// The version written.
+pub const VERSION: u8 = 1;
+/// The most rows in a batch.
+pub const MAX_ROWS: usize = 256;
+/// The most bytes of head and rows before compression, unless one row alone is larger.
+pub const MAX_BYTES: usize = 64 * 1024;
+/// The longest content that is decoded: a row as large as the largest request body, several times over.
+const MAX_PLAIN: usize = 256 * 1024 * 1024;
+/// zstd's level: on rows of eight short fields 1 stores 42 bytes a row where 3 stores 40, for a third of the time.
+const LEVEL: i32 = 1;
+const PREFIX: usize = 7;
+
+/// Where a batch's rows came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The request's id.
+    pub request_id: String,
+    /// The request's W3C trace context, if it had one.
+    pub traceparent: Option<String>,
+    /// When ingest received the request, milliseconds since 1970 by ingest's clock.
+    pub received_at_ms: u64,
+    /// The first row, from 0, that came with it.
+    pub first_row: u16,
+}
+
+/// A batch ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedBatch {
+    /// How many rows it holds, 1 to 256.
+    pub rows: u16,
+    /// The stored form.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a stored batch cannot be read.
+#[derive(Debug, Error)]
+pub enum BatchError {
+    /// Written by another version of this program.
+    #[error("stored batch has format version {0}, this program reads {VERSION}: upgrade deliver")]
+    Version(u8),
+    /// The bytes are not a batch.
+    #[error("stored batch is damaged: {0}")]
+    Damaged(&'static str),
+    /// The endpoint is not one that ingest would have stored.
+    #[error("stored batch has a bad endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    endpoint: EndpointTemplate,
+    policy: Policy,
+    sources: Vec<Source>,
+}
+
+#[derive(Serialize)]
+struct HeadRef<'a> {
+    endpoint: &'a EndpointTemplate,
+    policy: &'a Policy,
+    sources: &'a [Source],
+}
+
+/// A batch as deliver works with it.
+#[derive(Debug)]
+pub struct Batch {
+    /// What to call.
+    pub endpoint: Endpoint,
+    /// How to deliver.
+    pub policy: Policy,
+    /// Where the rows came from, by first row; never empty.
+    pub sources: Vec<Source>,
+    plain: Vec<u8>,
+    rows: Vec<(u32, u32)>,
+}
+
+/// Splits the rows of one request into batches and encodes each.
+pub fn encode(
+    endpoint: &EndpointTemplate,
+    policy: &Policy,
+    source: &Source,
+    rows: &[Row<'_>],
+) -> Vec<EncodedBatch> {
+    // Plain data in memory: postcard has no way to fail on these types.
+    let head =
+        postcard::to_allocvec(&HeadRef { endpoint, policy, sources: std::slice::from_ref(source) })
+            .unwrap_or_default();
+    let mut batches = Vec::with_capacity(rows.len() / MAX_ROWS + 1);
+    let (mut plain, mut count) = (head.clone(), 0u16);
+    for row in rows {
+        let row = postcard::to_allocvec(row).unwrap_or_default();
+        if count > 0 && (usize::from(count) == MAX_ROWS || plain.len() + row.len() + 5 > MAX_BYTES)
+        {
+            batches.push(seal(&plain, count));
+            plain.truncate(head.len());
+            count = 0;
+        }
+        let mut length = [0; 10];
+        plain.extend_from_slice(postcard::to_slice(&row.len(), &mut length).unwrap_or_default());
+        plain.extend_from_slice(&row);
+        count += 1;
+    }
+    if count > 0 {
+        batches.push(seal(&plain, count));
+    }
+    batches
+}
+
+fn seal(plain: &[u8], rows: u16) -> EncodedBatch {
+    let packed = compress(plain).filter(|packed| packed.len() < plain.len());
+    let length = packed.as_ref().map_or(0, |_| u32::try_from(plain.len()).unwrap_or_default());
+    let content = packed.as_deref().unwrap_or(plain);
+    let mut bytes = Vec::with_capacity(PREFIX + content.len());
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&rows.to_be_bytes());
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(content);
+    EncodedBatch { rows, bytes }
+}
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
+        RefCell::new(zstd::bulk::Compressor::new(LEVEL).ok());
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
+        RefCell::new(zstd::bulk::Decompressor::new().ok());
+}
+
+/// Compresses with zstd; `None` when it could not be done.
+pub(crate) fn compress(plain: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|zstd| zstd.as_mut()?.compress(plain).ok())
+}
+
+/// Undoes [`compress`], given the exact length of what was compressed.
+pub(crate) fn decompress(packed: &[u8], length: usize) -> Option<Vec<u8>> {
+    if length > MAX_PLAIN {
+        return None;
+    }
+    DECOMPRESSOR.with_borrow_mut(|zstd| zstd.as_mut()?.decompress(packed, length).ok())
+}
+
+impl Batch {
+    /// Reads a stored batch (without the queue's time stamp before it).
+    ///
+    /// # Errors
+    /// When the version is unknown or the bytes are not what [`encode`] writes.
+    pub fn decode(bytes: &[u8]) -> Result<Batch, BatchError> {
+        let (prefix, content) =
+            bytes.split_at_checked(PREFIX).ok_or(BatchError::Damaged("too short"))?;
+        if prefix[0] != VERSION {
+            return Err(BatchError::Version(prefix[0]));
+        }
+        let count = u16::from_be_bytes([prefix[1], prefix[2]]);
+        let length = u32::from_be_bytes([prefix[3], prefix[4], prefix[5], prefix[6]]) as usize;
+        let plain = match length {
+            0 => content.to_vec(),
+            n => decompress(content, n).ok_or(BatchError::Damaged("zstd content"))?,
+        };
+        let (head, mut rest) =
+            postcard::take_from_bytes::<Head>(&plain).map_err(|_| BatchError::Damaged("head"))?;
+        let mut rows = Vec::with_capacity(usize::from(count));
+        for _ in 0..count {
+            let (row, after) = postcard::take_from_bytes::<&[u8]>(rest)
+                .map_err(|_| BatchError::Damaged("rows"))?;
+            let end = plain.len() - after.len();
+            rows.push(((end - row.len()) as u32, end as u32));
+            rest = after;
+        }
+        if !rest.is_empty() || head.sources.is_empty() || rows.is_empty() || rows.len() > MAX_ROWS {
+            return Err(BatchError::Damaged("row count"));
+        }
+        let endpoint = Endpoint::compile(head.endpoint)?;
+        Ok(Batch { endpoint, policy: head.policy, sources: head.sources, plain, rows })
+    }
+
+    /// How many rows it holds, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
+    pub fn len(&self) -> u16 {
+        self.rows.len() as u16
+    }
+
+    /// The values of a row, from 0.
+    ///
+    /// # Errors
+    /// When there is no such row or its bytes are damaged.
+    pub fn row(&self, row: u16) -> Result<Row<'_>, BatchError> {
+        let (start, end) =
+            *self.rows.get(usize::from(row)).ok_or(BatchError::Damaged("no such row"))?;
+        postcard::from_bytes(&self.plain[start as usize..end as usize])
+            .map_err(|_| BatchError::Damaged("row"))
+    }
+
+    /// The request that a row came with.
+    pub fn source(&self, row: u16) -> &Source {
+        let after = self.sources.partition_point(|source| source.first_row <= row);
+        &self.sources[after.saturating_sub(1)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::{
+        endpoint::{BodyTemplate, Method, Unmatched},
+        value::Value,
+    };
+
+    fn template() -> EndpointTemplate {
+        EndpointTemplate {
+            method: Method::Get,
+            url: "http://a.com/x?k={k}".into(),
+            headers: vec![],
+            body: BodyTemplate::None,
+            reference: None,
+            unmatched: Unmatched::Text(String::new()),
+        }
+    }
+
+    fn source() -> Source {
+        Source { request_id: "r".into(), traceparent: None, received_at_ms: 1, first_row: 0 }
+    }
+
+    fn text(text: String) -> Row<'static> {
+        vec![Value::Text(Cow::Owned(text))]
+    }
+
+    fn encoded(rows: &[Row<'_>]) -> Vec<EncodedBatch> {
+        encode(&template(), &Policy::default(), &source(), rows)
+    }
+
+    #[test]
+    fn rows_come_back_as_they_went_in() {
+        let rows: Vec<_> = (0..600).map(|i| text(format!("value {i}"))).collect();
+        let batches = encoded(&rows);
+        assert_eq!(batches.iter().map(|b| b.rows).collect::<Vec<_>>(), [256, 256, 88]);
+        let mut back = vec![];
+        for batch in &batches {
+            let batch = Batch::decode(&batch.bytes).unwrap();
+            assert_eq!(batch.endpoint.template(), &template());
+            back.extend((0..batch.len()).map(|i| format!("{:?}", batch.row(i).unwrap())));
+        }
+        assert_eq!(back, rows.iter().map(|row| format!("{row:?}")).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_batch_stays_under_64_kib_and_a_larger_row_is_alone() {
+        let rows = [
+            text("a".repeat(40_000)),
+            text("b".repeat(40_000)),
+            text("c".repeat(200_000)),
+            text("d".into()),
+        ];
+        assert_eq!(encoded(&rows).iter().map(|b| b.rows).collect::<Vec<_>>(), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn what_is_no_batch_is_refused_without_a_panic() {
+        let good = encoded(&[text("x".repeat(300))]).remove(0).bytes;
+        for cut in 0..good.len() {
+            assert!(Batch::decode(&good[..cut]).is_err(), "cut at {cut}");
+        }
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x55;
+            drop(Batch::decode(&bad));
+        }
+        let mut newer = good;
+        newer[0] = 9;
+        assert!(matches!(Batch::decode(&newer), Err(BatchError::Version(9))));
+    }
+}

@@ -1,0 +1,18 @@
+//! What `ingest` and `deliver` share: the request's meaning, the stored form, and the queue in Redis.
+//!
+//! `endpoint`, `template`, `policy`, `batch` and `attempt` are pure: no async, clock, environment or
+//! randomness. Only `queue` knows a Redis key.
+
+pub mod attempt;
+pub mod batch;
+pub mod endpoint;
+pub mod id;
+pub mod policy;
+pub mod queue;
+pub mod redis;
+pub mod request;
+pub mod template;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod value;
+pub mod view;

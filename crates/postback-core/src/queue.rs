@@ -1,0 +1,263 @@
+//! The queue in Redis: every key, every script, every transition. Nothing else knows a key.
+//!
+//! A batch's life. Ingest stores it under its id and appends the id to its lane's list (`ready`), or to `due`
+//! when it shall wait. A worker reserves it: the id moves from the list into the worker's `held` set, and the
+//! worker sends its rows. Every few milliseconds the worker settles: the rows' states go into `rows:<id>`, the
+//! outcomes into the log, and a batch none of whose rows is in flight leaves `held`: deleted when all is
+//! delivered, to `due` when rows wait for a retry, back to its lane's head when rows are given back. A row that
+//! died is found through `dead` until it is replayed or dropped. A worker that stops beating loses its lease, and
+//! another worker's beat takes its batches back, counting a crash on each.
+//!
+//! With several shards each has its own set of keys, kept together by the hash tag `{s}`; a lane belongs to one
+//! shard, and a script touches one. What a worker does is in `queue/work.rs`, what pages and commands read in
+//! `queue/read.rs`, what an operator changes in `queue/revise.rs`.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use redis::Script;
+use thiserror::Error;
+
+use crate::{
+    batch::EncodedBatch,
+    id::{BatchId, LaneId},
+    redis::{Link, RedisFailure, RedisUrl},
+};
+
+mod log;
+mod read;
+mod revise;
+mod rows;
+mod work;
+
+pub use self::{
+    log::{Record, Recorded, decode_log, encode_log},
+    read::{DeadBatch, Stats, StoredBatch, WorkerInfo},
+    revise::{Revised, Revision},
+    rows::{RowState, RowStates, State},
+    work::{
+        Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Wakeups,
+    },
+};
+
+/// How often a worker beats.
+pub const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// How long a lease lasts from a beat.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// Rows in a lane parked by a breaker are probed after this long.
+pub const PARK: Duration = Duration::from_secs(30);
+
+/// Why the queue did not do what was asked.
+#[derive(Debug, Clone, Error)]
+pub enum QueueError {
+    /// Redis failed.
+    #[error(transparent)]
+    Redis(#[from] RedisFailure),
+    /// Redis answered something that the scripts never answer.
+    #[error("redis answered {0}: is another program using its keys?")]
+    Answer(String),
+    /// The fleet runs with another number of shards.
+    #[error(
+        "--shards is {asked}, but the fleet at this Redis runs with {kept}: use the same number everywhere"
+    )]
+    Shards {
+        /// This process's number.
+        asked: u16,
+        /// The number kept in Redis.
+        kept: u16,
+    },
+    /// Redis is set up so that it would lose postbacks.
+    #[error("redis at {0} would lose postbacks: {1}")]
+    Unsafe(String, String),
+}
+
+/// Why rows were not stored.
+#[derive(Debug, Clone, Error)]
+pub enum EnqueueError {
+    /// Nothing was stored.
+    #[error("{0}")]
+    NotEnqueued(String),
+    /// Whether it was stored is not known.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// A request's rows on their way into the queue.
+#[derive(Debug)]
+pub struct Enqueue<'a> {
+    /// The lane, from the endpoint's origin and the policy's label.
+    pub lane: LaneId,
+    /// The lane's name for people ([`crate::id::lane_name`]).
+    pub name: &'a str,
+    /// Wait before the first attempt.
+    pub delay: Duration,
+    /// The batches, in row order.
+    pub batches: &'a [EncodedBatch],
+    /// Most bytes in Redis, over all shards; 0: no bound.
+    pub max_backlog: u64,
+}
+
+/// Where rows were put: `rows` postbacks from `<id>-<first>` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The batch.
+    pub id: BatchId,
+    /// The first row's number in the batch.
+    pub first: u32,
+    /// How many rows.
+    pub rows: u16,
+}
+
+/// All shards, over one connection.
+#[derive(Clone)]
+pub struct Queue {
+    url: RedisUrl,
+    link: Arc<Link>,
+    shards: Vec<Shard>,
+}
+
+/// One shard: a set of keys that one script may touch.
+#[derive(Clone)]
+pub struct Shard {
+    link: Arc<Link>,
+    /// `pb:{0}:`
+    prefix: Arc<str>,
+}
+
+struct Scripts {
+    check: Script,
+    enqueue: Script,
+    reserve: Script,
+    settle: Script,
+    beat: Script,
+    revise: Script,
+}
+
+static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
+    let script = |own: &str| Script::new(&format!("{}{own}", include_str!("queue/common.lua")));
+    Scripts {
+        check: script(include_str!("queue/check.lua")),
+        enqueue: script(include_str!("queue/enqueue.lua")),
+        reserve: script(include_str!("queue/reserve.lua")),
+        settle: script(include_str!("queue/settle.lua")),
+        beat: script(include_str!("queue/beat.lua")),
+        revise: script(include_str!("queue/revise.lua")),
+    }
+});
+
+impl Queue {
+    /// A queue that connects when it is first used; Redis need not be up.
+    ///
+    /// # Errors
+    /// When the URL needs what this build does not have.
+    pub fn open(url: &RedisUrl, prefix: &str, shards: u16) -> Result<Queue, QueueError> {
+        let link = Arc::new(Link::new(url.clone())?);
+        let shard = |s| Shard { link: link.clone(), prefix: format!("{prefix}:{{{s}}}:").into() };
+        let shards = (0..shards.max(1)).map(shard).collect();
+        Ok(Queue { url: url.clone(), link, shards })
+    }
+
+    /// The same keys over a connection of their own, so that one command does not wait behind another's reply.
+    ///
+    /// # Errors
+    /// As [`Queue::open`].
+    pub fn reopen(&self) -> Result<Queue, QueueError> {
+        let link = Arc::new(Link::new(self.url.clone())?);
+        let shards = self
+            .shards
+            .iter()
+            .map(|shard| Shard { link: link.clone(), prefix: shard.prefix.clone() });
+        Ok(Queue { url: self.url.clone(), shards: shards.collect(), link })
+    }
+
+    /// Every shard, in order.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// The shard that holds a lane.
+    pub fn shard_of(&self, lane: LaneId) -> &Shard {
+        &self.shards[usize::from(lane.shard(self.shards.len() as u16))]
+    }
+
+    /// Stores a request's batches, all or none.
+    ///
+    /// # Errors
+    /// See [`EnqueueError`].
+    pub async fn enqueue(&self, request: Enqueue<'_>) -> Result<Vec<Enqueued>, EnqueueError> {
+        let shard = self.shard_of(request.lane);
+        let most = request.max_backlog / self.shards.len() as u64;
+        let ids: Vec<BatchId> =
+            request.batches.iter().map(|_| BatchId::new(request.lane, fastrand::u64(..))).collect();
+        let reply: Reply = shard
+            .script(&SCRIPTS.enqueue, |c| {
+                c.arg(request.lane.as_str()).arg(request.name);
+                c.arg(request.delay.as_millis() as u64).arg(most);
+                for (id, batch) in ids.iter().zip(request.batches) {
+                    c.arg(id.as_str()).arg(batch.rows).arg(&batch.bytes[..]);
+                }
+            })
+            .await
+            .map_err(|error| match error {
+                QueueError::Redis(RedisFailure::Lost(_)) => {
+                    EnqueueError::Unknown(error.to_string())
+                }
+                _ => EnqueueError::NotEnqueued(error.to_string()),
+            })?;
+        if reply.status != "ok" {
+            let text = "the backlog in redis has reached --max-backlog".to_owned();
+            return Err(EnqueueError::NotEnqueued(text));
+        }
+        let stored = ids.iter().zip(request.batches);
+        Ok(stored.map(|(id, batch)| Enqueued { id: *id, first: 0, rows: batch.rows }).collect())
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    /// When it does not, or refuses (as while loading its data).
+    pub async fn ping(&self) -> Result<(), QueueError> {
+        Ok(self.link.run::<()>(redis::cmd("EXISTS").arg(self.shards[0].key("clock"))).await?)
+    }
+
+    /// Whether this Redis keeps what it is given, and the fleet's number of shards is this process's.
+    ///
+    /// # Errors
+    /// [`QueueError::Unsafe`] and [`QueueError::Shards`] are final; others may pass.
+    pub async fn check_server(&self) -> Result<(), QueueError> {
+        let mut ask = redis::pipe();
+        ask.cmd("CONFIG").arg("GET").arg("maxmemory-policy");
+        ask.cmd("CONFIG").arg("GET").arg("appendonly");
+        let (policy, aof): ((String, String), (String, String)) = self.link.run_all(&ask).await?;
+        let refuse = |text: &str| Err(QueueError::Unsafe(self.url.to_string(), text.into()));
+        if policy.1 != "noeviction" {
+            return refuse(&format!("maxmemory-policy is {}, set it to noeviction", policy.1));
+        }
+        if aof.1 != "yes" {
+            return refuse("appendonly is off, set it to yes");
+        }
+        let asked = self.shards.len() as u16;
+        let kept: u16 = self.shards[0]
+            .script(&SCRIPTS.check, |c| {
+                c.arg(asked);
+            })
+            .await?;
+        if kept == asked { Ok(()) } else { Err(QueueError::Shards { asked, kept }) }
+    }
+}
+
+impl Shard {
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    async fn script<T: redis::FromRedisValue>(
+        &self,
+        script: &Script,
+        fill: impl FnOnce(&mut redis::Cmd),
+    ) -> Result<T, QueueError> {
+        Ok(self.link.script(script, &self.key("clock"), fill).await?)
+    }
+}

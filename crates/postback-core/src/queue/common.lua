@@ -1,0 +1,88 @@
+-- Put before every other script. KEYS[1] is the shard's `clock` key; every other key has the same hash tag.
+local P = string.sub(KEYS[1], 1, -6)
+local HEAD, RUN = '>BHHHI6', '>HBBHI6' -- queue/rows.rs
+local HEAD_SIZE, RUN_SIZE = 13, 12
+local DEAD_CRASH = 20                  -- Dead(WorkerCrash) in queue/rows.rs
+local PENDING, WAITING = 0, 255
+
+local function clock()
+  local time = redis.call('TIME')
+  local offset = tonumber(redis.call('HGET', P .. 'clock', 'offset')) or 0
+  return time[1] * 1000 + math.floor(time[2] / 1000) + offset
+end
+local now = clock()
+
+-- Counters are added up here and written once, by write_counts.
+local counts, minutes = {}, {}
+local function count(field, n) counts[field] = (counts[field] or 0) + n end
+local function count_minute(field, n) minutes[field] = (minutes[field] or 0) + n end
+local function write_counts()
+  for field, n in pairs(counts) do
+    if n ~= 0 then redis.call('HINCRBY', P .. 'stats', field, n) end
+  end
+  local minute = P .. 'minute:' .. math.floor(now / 60000)
+  for field, n in pairs(minutes) do
+    if n ~= 0 and redis.call('HINCRBY', minute, field, n) == n then
+      redis.call('EXPIRE', minute, 48 * 3600)
+    end
+  end
+end
+
+-- A batch's row count from the fixed start of its stored form: time (8), version (1), rows (2).
+local function row_count(batch)
+  if #batch < 11 then return 1 end
+  return math.max(1, string.byte(batch, 10) * 256 + string.byte(batch, 11))
+end
+
+-- The head of `rows:<id>` as a table; a batch without one has `rows` pending rows.
+local function head_of(states, rows)
+  if #states < HEAD_SIZE then return { crashes = 0, pending = rows, delivered = 0, dead = 0, next = 0 } end
+  local crashes, pending, delivered, dead, next = struct.unpack(HEAD, states)
+  return { crashes = crashes, pending = pending, delivered = delivered, dead = dead, next = next }
+end
+local function pack_head(head)
+  return struct.pack(HEAD, head.crashes, head.pending, head.delivered, head.dead, head.next)
+end
+
+local waiting = nil -- whether a lane was waiting before this script added one
+local function wake()
+  if waiting == nil then waiting = redis.call('ZCOUNT', P .. 'lanes', '-inf', now) > 0 end
+end
+local function make_ready(id, push)
+  local lane = string.sub(id, 1, 11)
+  wake()
+  redis.call(push, P .. 'lane:' .. lane, id)
+  redis.call('ZADD', P .. 'lanes', 'NX', now, lane)
+end
+local function publish_wake()
+  if waiting == false then redis.call('PUBLISH', P .. 'wake', '') end
+end
+
+-- Counts the change from `old` to `new`, stores or deletes, and keeps the `dead` index right.
+-- The batch's place is the caller's business. `states` is the text that belongs to `new`.
+local function store_states(id, old, old_size, new, states)
+  count('pending', new.pending - old.pending)
+  count('delivered', new.delivered - old.delivered)
+  count('dead', new.dead - old.dead)
+  count('dropped', old.pending + old.delivered + old.dead - new.pending - new.delivered - new.dead)
+  count_minute('delivered', new.delivered - old.delivered)
+  if new.dead > old.dead then count_minute('dead', new.dead - old.dead) end
+  if new.pending == 0 and new.dead == 0 then
+    count('bytes', -redis.call('STRLEN', P .. 'batch:' .. id) - old_size)
+    redis.call('DEL', P .. 'batch:' .. id, P .. 'rows:' .. id)
+  else
+    count('bytes', #states - old_size)
+    redis.call('SET', P .. 'rows:' .. id, states)
+  end
+  if new.dead > 0 and old.dead == 0 then
+    redis.call('ZADD', P .. 'dead', now, id)
+  elseif new.dead == 0 and old.dead > 0 then
+    redis.call('ZREM', P .. 'dead', id)
+  end
+end
+
+-- Puts a batch that nobody holds any more where its pending rows belong.
+local function put(id, head, push)
+  if head.pending == 0 then return end
+  if head.next <= now then make_ready(id, push) else redis.call('ZADD', P .. 'due', head.next, id) end
+end

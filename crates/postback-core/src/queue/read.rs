@@ -1,0 +1,273 @@
+//! What pages and commands read: counters, single batches, dead letters, workers, the log.
+
+use std::collections::HashMap;
+
+use super::{QueueError, Record, Reserved, Shard, decode_log, work::reserved};
+use crate::id::{BatchId, LaneId};
+
+/// Entries of the log, or ids of the dead index, read at a time.
+const PAGE: usize = 64;
+
+/// A shard's counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Rows ever stored.
+    pub accepted: u64,
+    /// Rows ever delivered.
+    pub delivered: u64,
+    /// Rows that wait for an attempt.
+    pub pending: u64,
+    /// Rows in the dead letters.
+    pub dead: u64,
+    /// Rows removed from the dead letters.
+    pub dropped: u64,
+    /// Bytes of batches and row states.
+    pub bytes: u64,
+    /// Bytes of the delivery log.
+    pub log_bytes: u64,
+    /// Batches taken back from dead workers.
+    pub taken_over: u64,
+}
+
+/// A batch as it lies in Redis.
+pub type StoredBatch = Reserved;
+
+/// An entry of the dead index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadBatch {
+    /// The batch.
+    pub id: BatchId,
+    /// When its first row died, milliseconds since 1970, Redis's time.
+    pub at_ms: u64,
+}
+
+/// A worker session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its name.
+    pub worker: String,
+    /// When its lease ends, milliseconds since 1970, Redis's time.
+    pub lease_ms: u64,
+    /// Batches that it holds.
+    pub held: u64,
+    /// What it told with its last beat: box, pid, version, figures.
+    pub figures: HashMap<String, String>,
+}
+
+/// One page of the log, newest first.
+#[derive(Debug)]
+pub struct LogPage {
+    /// The records, newest entry first.
+    pub records: Vec<Record>,
+    /// Where the next page begins; `None`: that was all.
+    pub before: Option<String>,
+}
+
+impl Shard {
+    /// The counters.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn stats(&self) -> Result<Stats, QueueError> {
+        let all: HashMap<String, i64> =
+            self.link.run(redis::cmd("HGETALL").arg(self.key("stats"))).await?;
+        let get = |field: &str| all.get(field).map_or(0, |n| u64::try_from(*n).unwrap_or_default());
+        Ok(Stats {
+            accepted: get("accepted"),
+            delivered: get("delivered"),
+            pending: get("pending"),
+            dead: get("dead"),
+            dropped: get("dropped"),
+            bytes: get("bytes"),
+            log_bytes: get("log_bytes"),
+            taken_over: get("taken_over"),
+        })
+    }
+
+    /// The memory that Redis uses for all it holds, bytes.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn memory(&self) -> Result<u64, QueueError> {
+        let info: String = self.link.run(redis::cmd("INFO").arg("memory")).await?;
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        line.and_then(|n| n.trim().parse().ok())
+            .ok_or_else(|| QueueError::Answer("no used_memory".into()))
+    }
+
+    /// Redis's time by the fleet's clock, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn now_ms(&self) -> Result<u64, QueueError> {
+        let mut ask = redis::pipe();
+        ask.cmd("TIME").cmd("HGET").arg(self.key("clock")).arg("offset");
+        let ((s, us), offset): ((u64, u64), Option<i64>) = self.link.run_all(&ask).await?;
+        Ok((s * 1000 + us / 1000).saturating_add_signed(offset.unwrap_or_default()))
+    }
+
+    /// Why and since when the fleet is paused, if it is.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn paused(&self) -> Result<Option<String>, QueueError> {
+        Ok(self.link.run(redis::cmd("GET").arg(self.key("paused"))).await?)
+    }
+
+    /// A batch, if it has pending or dead rows.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn batch(&self, id: BatchId) -> Result<Option<StoredBatch>, QueueError> {
+        let mut get = redis::pipe();
+        get.cmd("GET").arg(self.key(&format!("batch:{id}")));
+        get.cmd("GET").arg(self.key(&format!("rows:{id}")));
+        let (stored, states): (Option<Vec<u8>>, Option<Vec<u8>>) = self.link.run_all(&get).await?;
+        Ok(stored.map(|stored| reserved(id, stored, &states.unwrap_or_default())))
+    }
+
+    /// When a waiting batch becomes due; `None` when it is ready, held, or has no pending rows.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn due_ms(&self, id: BatchId) -> Result<Option<u64>, QueueError> {
+        let score: Option<f64> =
+            self.link.run(redis::cmd("ZSCORE").arg(self.key("due")).arg(id.as_str())).await?;
+        Ok(score.map(|ms| ms as u64))
+    }
+
+    /// Batches with dead rows, the newest first, `skip` of them left out.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn dead(&self, skip: usize) -> Result<Vec<DeadBatch>, QueueError> {
+        let mut ask = redis::cmd("ZREVRANGE");
+        ask.arg(self.key("dead")).arg(skip).arg(skip + PAGE - 1).arg("WITHSCORES");
+        let found: Vec<(String, f64)> = self.link.run(&ask).await?;
+        let entry =
+            |(id, at): (String, f64)| Some(DeadBatch { id: id.parse().ok()?, at_ms: at as u64 });
+        Ok(found.into_iter().filter_map(entry).collect())
+    }
+
+    /// The worker sessions.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn workers(&self) -> Result<Vec<WorkerInfo>, QueueError> {
+        let mut ask = redis::cmd("ZRANGE");
+        ask.arg(self.key("workers")).arg(0).arg(-1).arg("WITHSCORES");
+        let found: Vec<(String, f64)> = self.link.run(&ask).await?;
+        let mut workers = Vec::with_capacity(found.len());
+        for (worker, lease) in found {
+            let mut ask = redis::pipe();
+            ask.cmd("SCARD").arg(self.key(&format!("held:{worker}")));
+            ask.cmd("HGETALL").arg(self.key(&format!("worker:{worker}")));
+            let (held, figures) = self.link.run_all(&ask).await?;
+            workers.push(WorkerInfo { worker, lease_ms: lease as u64, held, figures });
+        }
+        Ok(workers)
+    }
+
+    /// Every batch of a lane that is ready, `skip` of them left out, at most 64.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn ready(&self, lane: LaneId, skip: usize) -> Result<Vec<BatchId>, QueueError> {
+        let mut ask = redis::cmd("LRANGE");
+        ask.arg(self.key(&format!("lane:{lane}"))).arg(skip).arg(skip + PAGE - 1);
+        let ids: Vec<String> = self.link.run(&ask).await?;
+        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    }
+
+    /// Lanes by the time from which they may be served, milliseconds since 1970, Redis's time.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn lanes(&self) -> Result<Vec<(LaneId, u64)>, QueueError> {
+        let mut ask = redis::cmd("ZRANGE");
+        ask.arg(self.key("lanes")).arg(0).arg(-1).arg("WITHSCORES");
+        let found: Vec<(String, f64)> = self.link.run(&ask).await?;
+        Ok(found.into_iter().filter_map(|(id, at)| Some((id.parse().ok()?, at as u64))).collect())
+    }
+
+    /// Batches that wait for a time, the soonest first, `skip` of them left out, at most 64.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn due(&self, skip: usize) -> Result<Vec<(BatchId, u64)>, QueueError> {
+        let mut ask = redis::cmd("ZRANGE");
+        ask.arg(self.key("due")).arg(skip).arg(skip + PAGE - 1).arg("WITHSCORES");
+        let found: Vec<(String, f64)> = self.link.run(&ask).await?;
+        Ok(found.into_iter().filter_map(|(id, at)| Some((id.parse().ok()?, at as u64))).collect())
+    }
+
+    /// The storing time of the oldest batch that waits at a lane's head or is due first, milliseconds since 1970.
+    /// Looks at no more than 128 lanes: a lane's list is in order of storing but for what was given back.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn oldest_ms(&self) -> Result<Option<u64>, QueueError> {
+        let mut heads = redis::pipe();
+        heads.cmd("ZRANGE").arg(self.key("due")).arg(0).arg(0);
+        for (lane, _) in self.lanes().await?.into_iter().take(128) {
+            heads.cmd("LRANGE").arg(self.key(&format!("lane:{lane}"))).arg(0).arg(0);
+        }
+        let ids: Vec<Vec<String>> = self.link.run_all(&heads).await?;
+        let mut stamps = redis::pipe();
+        for id in ids.iter().flatten() {
+            stamps.cmd("GETRANGE").arg(self.key(&format!("batch:{id}"))).arg(0).arg(7);
+        }
+        if ids.iter().all(Vec::is_empty) {
+            return Ok(None);
+        }
+        let stamps: Vec<Vec<u8>> = self.link.run_all(&stamps).await?;
+        let stamps = stamps.into_iter().filter_map(|s| s.try_into().ok()).map(u64::from_be_bytes);
+        Ok(stamps.min())
+    }
+
+    /// Some of the stored batches: Redis's SCAN from a cursor (0 at first), until it comes back as 0.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn scan_batches(&self, cursor: u64) -> Result<(u64, Vec<BatchId>), QueueError> {
+        let start = self.key("batch:");
+        let mut ask = redis::cmd("SCAN");
+        ask.arg(cursor).arg("MATCH").arg(format!("{start}*")).arg("COUNT").arg(1000);
+        let (next, keys): (u64, Vec<String>) = self.link.run(&ask).await?;
+        let ids = keys.iter().filter_map(|key| key.strip_prefix(&start)?.parse().ok());
+        Ok((next, ids.collect()))
+    }
+
+    /// When the oldest entry of the delivery log was written, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn log_begins_ms(&self) -> Result<Option<u64>, QueueError> {
+        let mut ask = redis::cmd("XRANGE");
+        ask.arg(self.key("log")).arg("-").arg("+").arg("COUNT").arg(1);
+        let page: redis::streams::StreamRangeReply = self.link.run(&ask).await?;
+        Ok(page.ids.first().and_then(|entry| entry.id.split('-').next()?.parse().ok()))
+    }
+
+    /// A page of the delivery log (`errors`: of the failures alone), newest first, from `before` on.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn log(&self, errors: bool, before: Option<&str>) -> Result<LogPage, QueueError> {
+        let mut ask = redis::cmd("XREVRANGE");
+        ask.arg(self.key(if errors { "errors" } else { "log" }));
+        match before {
+            Some(id) => ask.arg(format!("({id}")),
+            None => ask.arg("+"),
+        };
+        ask.arg("-").arg("COUNT").arg(PAGE);
+        let page: redis::streams::StreamRangeReply = self.link.run(&ask).await?;
+        let before =
+            (page.ids.len() == PAGE).then(|| page.ids.last().map(|e| e.id.clone())).flatten();
+        let entry =
+            |entry: &redis::streams::StreamId| entry.get::<Vec<u8>>("d").unwrap_or_default();
+        let records =
+            page.ids.iter().flat_map(|e| decode_log(&entry(e)).into_iter().rev()).collect();
+        Ok(LogPage { records, before })
+    }
+}

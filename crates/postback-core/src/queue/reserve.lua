@@ -1,0 +1,87 @@
+-- ARGV: worker, rows wanted, batches wanted, batches the worker holds, then the lanes it names as full.
+-- Returns status, time, when to ask again at the latest (0: no need), then id, batch, states, probe for each.
+redis.call('DEL', P .. 'scratch')
+local worker, want_rows, want_batches = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local held = tonumber(ARGV[4])
+local lease = redis.call('ZSCORE', P .. 'workers', worker)
+if not lease or tonumber(lease) <= now then return { 'no lease', now, 0 } end
+if redis.call('EXISTS', P .. 'paused') == 1 then return { 'paused', now, 0 } end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', P .. 'due', id)
+  make_ready(id, 'LPUSH')
+end
+
+local PARK = 30000
+local full, fulls = {}, #ARGV - 4
+for i = 5, #ARGV do full[ARGV[i]] = true end
+local limited = redis.call('EXISTS', P .. 'limits') == 1
+local parked = redis.call('EXISTS', P .. 'breakers') == 1
+local out, rows, batches, alone = {}, 0, 0, false
+
+-- Hands out up to `most` rows of a lane; returns how many, and whether the list ran empty.
+local function take(lane, most, probe)
+  local taken = 0
+  while taken < most and batches < want_batches and not alone do
+    local id = redis.call('LPOP', P .. 'lane:' .. lane)
+    if not id then return taken, true end
+    local batch = redis.call('GET', P .. 'batch:' .. id)
+    if batch then
+      local states = redis.call('GET', P .. 'rows:' .. id) or ''
+      local head = head_of(states, row_count(batch))
+      -- What crashed two workers goes to one that holds nothing else.
+      if head.crashes >= 2 and (held > 0 or batches > 0) then
+        redis.call('LPUSH', P .. 'lane:' .. lane, id)
+        alone = true
+        return taken, false
+      end
+      alone = head.crashes >= 2
+      redis.call('SADD', P .. 'held:' .. worker, id)
+      for _, part in ipairs({ id, batch, states, probe and 1 or 0 }) do out[#out + 1] = part end
+      taken, batches = taken + head.pending, batches + 1
+      if probe then break end
+    end
+  end
+  return taken, redis.call('EXISTS', P .. 'lane:' .. lane) == 0
+end
+
+local function serve(lane, score, share)
+  local rate = limited and tonumber(redis.call('HGET', P .. 'limits', lane))
+  if rate == 0 then
+    redis.call('ZADD', P .. 'lanes', now + 1000, lane)
+    return
+  end
+  local probe = parked and redis.call('HEXISTS', P .. 'breakers', lane) == 1
+  local taken, empty = take(lane, (probe or rate) and 1 or share, probe)
+  rows = rows + taken
+  local again = now
+  if rate then again = math.max(score, now - 1000) + taken * 1000 / rate end
+  if probe and taken > 0 then again = math.max(again, now + PARK) end
+  if empty and again <= now then
+    redis.call('ZREM', P .. 'lanes', lane)
+    if not probe and not rate and redis.call('HLEN', P .. 'names') > 10000 then
+      redis.call('HDEL', P .. 'names', lane)
+    end
+  else
+    redis.call('ZADD', P .. 'lanes', again, lane)
+  end
+end
+
+local lanes = redis.call('ZRANGEBYSCORE', P .. 'lanes', '-inf', now, 'WITHSCORES', 'LIMIT', 0, 128 + fulls)
+local open = 0
+for i = 1, #lanes, 2 do
+  if not full[lanes[i]] then open = open + 1 end
+end
+local share = math.max(1, math.floor(want_rows / math.max(1, open)))
+for i = 1, #lanes, 2 do
+  if rows >= want_rows or batches >= want_batches or alone then break end
+  if not full[lanes[i]] then serve(lanes[i], tonumber(lanes[i + 1]), share) end
+end
+
+local next = 0
+local due = redis.call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
+local lane = redis.call('ZRANGEBYSCORE', P .. 'lanes', '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+for _, at in ipairs({ due[2], lane[2] }) do
+  if at and (next == 0 or tonumber(at) < next) then next = math.ceil(tonumber(at)) end
+end
+return { alone and 'alone' or 'ok', now, next, unpack(out) }

@@ -1,0 +1,102 @@
+-- ARGV: worker, settle number, log entry, errors entry, then three lists, each behind its length:
+--   batches: id, rows, flags (1: leave it, 2: its states hold waits), states ('': as they were)
+--   lanes: lane, what (park, open, refund), ms or rows, reason
+--   counts for the minute: field, n
+redis.call('DEL', P .. 'scratch')
+local worker, number = ARGV[1], tonumber(ARGV[2])
+local hash, held = P .. 'worker:' .. worker, P .. 'held:' .. worker
+local LOG_BYTES, ERROR_BYTES = 128 * 1024 * 1024, 32 * 1024 * 1024
+local at = 5
+local function arg()
+  at = at + 1
+  return ARGV[at - 1]
+end
+
+local lease = redis.call('ZSCORE', P .. 'workers', worker)
+local late = not lease or tonumber(lease) == 0
+if not late then
+  if number <= (tonumber(redis.call('HGET', hash, 'settle')) or 0) then return { 'again', now } end
+  redis.call('HSET', hash, 'settle', number)
+end
+
+-- Turns waits into times and finds the least not-before anew.
+local function resolve_waits(states)
+  local head, parts, least = head_of(states, 0), {}, nil
+  for offset = HEAD_SIZE + 1, #states, RUN_SIZE do
+    local n, state, attempts, status, time = struct.unpack(RUN, states, offset)
+    if state == WAITING then state, time = PENDING, now + time end
+    if state == PENDING and (not least or time < least) then least = time end
+    parts[#parts + 1] = struct.pack(RUN, n, state, attempts, status, time)
+  end
+  head.next = least or 0
+  return pack_head(head) .. table.concat(parts), head
+end
+
+local function settle_batch(id, rows, flags, states)
+  if redis.call('SISMEMBER', held, id) == 0 then return end
+  local before = redis.call('GET', P .. 'rows:' .. id) or ''
+  local old = head_of(before, rows)
+  local new = old
+  if states ~= '' then
+    new = head_of(states, rows)
+    if flags >= 2 then states, new = resolve_waits(states) end
+    store_states(id, old, #before, new, states)
+  end
+  if flags % 2 == 1 or new.pending == 0 then
+    redis.call('SREM', held, id)
+    put(id, new, 'LPUSH')
+  end
+end
+
+local function settle_lane(lane, what, n, reason)
+  if what == 'park' then
+    redis.call('HSET', P .. 'breakers', lane, now .. ' ' .. reason)
+    redis.call('ZADD', P .. 'lanes', 'GT', now + n, lane)
+  elseif what == 'open' then
+    redis.call('HDEL', P .. 'breakers', lane)
+    redis.call('ZADD', P .. 'lanes', 'XX', now, lane)
+    wake()
+    waiting = false
+  elseif what == 'refund' then
+    local rate = tonumber(redis.call('HGET', P .. 'limits', lane))
+    local score = rate and rate > 0 and redis.call('ZSCORE', P .. 'lanes', lane)
+    if score then
+      redis.call('ZADD', P .. 'lanes', 'XX', math.max(now, tonumber(score) - n * 1000 / rate), lane)
+    end
+  end
+end
+
+-- The streams are bounded by bytes: an entry in pushes the oldest out.
+local function append(name, entry, most)
+  if entry == '' then return end
+  if late then
+    redis.call('XADD', P .. name, '*', 'd', entry, 'late', worker)
+  else
+    redis.call('XADD', P .. name, '*', 'd', entry)
+  end
+  local size = redis.call('HINCRBY', P .. 'stats', name .. '_bytes', #entry)
+  while size > most do
+    local oldest = redis.call('XRANGE', P .. name, '-', '+', 'COUNT', 1)[1]
+    if not oldest then break end
+    redis.call('XDEL', P .. name, oldest[1])
+    size = redis.call('HINCRBY', P .. 'stats', name .. '_bytes', -#oldest[2][2])
+  end
+end
+
+for _ = 1, tonumber(arg()) do
+  local id, rows, flags, states = arg(), tonumber(arg()), tonumber(arg()), arg()
+  if not late then settle_batch(id, rows, flags, states) end
+end
+for _ = 1, tonumber(arg()) do
+  local lane, what, n, reason = arg(), arg(), tonumber(arg()), arg()
+  if not late then settle_lane(lane, what, n, reason) end
+end
+for _ = 1, tonumber(arg()) do
+  local field, n = arg(), tonumber(arg())
+  count_minute(field, n)
+end
+append('log', ARGV[3], LOG_BYTES)
+append('errors', ARGV[4], ERROR_BYTES)
+write_counts()
+publish_wake()
+return { late and 'late' or 'ok', now }

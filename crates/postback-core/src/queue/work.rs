@@ -1,0 +1,320 @@
+//! What a worker does: reserve, settle, beat, and wait for wake-ups.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::{FromRedisValue, ParsingError, Value};
+
+use super::{QueueError, RowStates, SCRIPTS, Shard};
+use crate::{
+    id::{BatchId, LaneId},
+    redis::RedisFailure,
+};
+
+/// What every script answers: a word, and Redis's time (milliseconds since 1970); then its own numbers and texts.
+#[derive(Debug)]
+pub struct Reply {
+    /// `ok` or why not.
+    pub status: String,
+    /// Redis's time, milliseconds since 1970.
+    pub now_ms: u64,
+    rest: Vec<Value>,
+}
+
+impl FromRedisValue for Reply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let Value::Array(items) = value else {
+            return Err(ParsingError::from(format!("no list but {value:?}")));
+        };
+        let mut items = items.into_iter();
+        let status = String::from_redis_value(items.next().unwrap_or(Value::Nil))?;
+        let now_ms = u64::from_redis_value(items.next().unwrap_or(Value::Nil))?;
+        Ok(Reply { status, now_ms, rest: items.collect() })
+    }
+}
+
+/// What a worker asks for.
+#[derive(Debug)]
+pub struct Reserve<'a> {
+    /// The worker.
+    pub worker: &'a str,
+    /// About how many rows; the last batch may go beyond.
+    pub rows: usize,
+    /// At most so many batches, 1 to 200.
+    pub batches: usize,
+    /// How many batches the worker holds.
+    pub held: usize,
+    /// Lanes that take no more.
+    pub full: &'a [LaneId],
+}
+
+/// A batch that the worker now holds.
+#[derive(Debug)]
+pub struct Reserved {
+    /// The batch.
+    pub id: BatchId,
+    /// When it was stored, milliseconds since 1970, Redis's time.
+    pub stored_at_ms: u64,
+    /// The stored form, for [`crate::batch::Batch::decode`].
+    pub bytes: Vec<u8>,
+    /// The rows' states; `None` when they are damaged.
+    pub states: Option<RowStates>,
+    /// The row count told by the stored form's fixed start; 1 when it is too short.
+    pub rows: u16,
+    /// The lane is parked and this batch is its probe: send one row and report.
+    pub probe: bool,
+}
+
+/// What a reserve brought.
+#[derive(Debug)]
+pub struct Reservation {
+    /// `ok`; `alone` (a batch that crashed two workers waits for one that holds nothing, or is what came); `paused`; `no lease`.
+    pub status: String,
+    /// Redis's time, milliseconds since 1970.
+    pub now_ms: u64,
+    /// When something becomes due next, by Redis's time; `None`: nothing waits.
+    pub next_ms: Option<u64>,
+    /// The batches.
+    pub batches: Vec<Reserved>,
+}
+
+/// A batch's new states.
+#[derive(Debug)]
+pub struct SettledBatch {
+    /// The batch, held by this worker.
+    pub id: BatchId,
+    /// How many rows it has.
+    pub rows: u16,
+    /// None of its rows is in flight: it leaves the worker.
+    pub leave: bool,
+    /// The states; `None`: as they were.
+    pub states: Option<RowStates>,
+}
+
+/// What settling tells of a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneChange {
+    /// Nobody serves it for so long; then one row probes it.
+    Park(LaneId, Duration, String),
+    /// It answers again.
+    Open(LaneId),
+    /// So many rows were given back and use up no rate.
+    Refund(LaneId, u64),
+}
+
+impl LaneChange {
+    /// The lane that changes.
+    pub fn lane(&self) -> LaneId {
+        match self {
+            LaneChange::Park(lane, ..) | LaneChange::Open(lane) | LaneChange::Refund(lane, _) => {
+                *lane
+            }
+        }
+    }
+}
+
+/// One settle.
+#[derive(Debug, Default)]
+pub struct Settle {
+    /// Counts up from 1 in each worker session; repeated with the same content until it is answered.
+    pub number: u64,
+    /// The batches.
+    pub batches: Vec<SettledBatch>,
+    /// The lanes.
+    pub lanes: Vec<LaneChange>,
+    /// An entry for the delivery log ([`super::encode_log`]); empty: none.
+    pub log: Vec<u8>,
+    /// An entry for the failures' log; empty: none.
+    pub errors: Vec<u8>,
+    /// Further counters of the minute.
+    pub counts: Vec<(&'static str, u64)>,
+}
+
+/// What a beat brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease holds.
+    Alive {
+        /// Redis's time, milliseconds since 1970.
+        now_ms: u64,
+        /// Batches that Redis has as held by this worker.
+        held: usize,
+        /// Batches taken back from dead workers by this beat.
+        taken: usize,
+    },
+    /// The lease was taken over or wiped: start a new session.
+    Lost,
+}
+
+impl Shard {
+    /// Takes batches.
+    ///
+    /// # Errors
+    /// When Redis fails; after a lost answer the worker may hold more than it knows.
+    pub async fn reserve(&self, ask: &Reserve<'_>) -> Result<Reservation, QueueError> {
+        let reply: Reply = self
+            .script(&SCRIPTS.reserve, |c| {
+                c.arg(ask.worker).arg(ask.rows).arg(ask.batches).arg(ask.held);
+                for lane in ask.full {
+                    c.arg(lane.as_str());
+                }
+            })
+            .await?;
+        let mut rest = reply.rest.into_iter();
+        let next = u64::from_redis_value(rest.next().unwrap_or(Value::Int(0))).map_err(bad)?;
+        let mut batches = Vec::with_capacity(rest.len() / 4);
+        while let Some(id) = rest.next() {
+            let mut part = || rest.next().unwrap_or(Value::Nil);
+            let (batch, states, probe) = (part(), part(), part());
+            let id = String::from_redis_value(id).map_err(bad)?;
+            let id = id.parse().map_err(|_| QueueError::Answer(format!("the batch id `{id}`")))?;
+            let states = Vec::from_redis_value(states).map_err(bad)?;
+            let stored = Vec::from_redis_value(batch).map_err(bad)?;
+            batches
+                .push(Reserved { probe: probe == Value::Int(1), ..reserved(id, stored, &states) });
+        }
+        let next_ms = (next > 0).then_some(next);
+        Ok(Reservation { status: reply.status, now_ms: reply.now_ms, next_ms, batches })
+    }
+
+    /// Tells what became of rows, batches and lanes. Repeating it with the same number changes nothing.
+    /// Returns false when this worker has no lease any more: then only the log took it.
+    ///
+    /// # Errors
+    /// When Redis fails; repeat it then.
+    pub async fn settle(&self, worker: &str, settle: &Settle) -> Result<bool, QueueError> {
+        let reply: Reply = self
+            .script(&SCRIPTS.settle, |c| {
+                c.arg(worker).arg(settle.number).arg(&settle.log[..]).arg(&settle.errors[..]);
+                c.arg(settle.batches.len());
+                for batch in &settle.batches {
+                    batch_args(c, batch);
+                }
+                c.arg(settle.lanes.len());
+                for change in &settle.lanes {
+                    lane_args(c, change);
+                }
+                c.arg(settle.counts.len());
+                for (field, n) in &settle.counts {
+                    c.arg(*field).arg(*n);
+                }
+            })
+            .await?;
+        Ok(reply.status != "late")
+    }
+
+    /// Renews the worker's lease and takes back what dead workers held.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn beat(
+        &self,
+        worker: &str,
+        first: bool,
+        figures: &[(&str, String)],
+    ) -> Result<Beat, QueueError> {
+        let reply: Reply = self
+            .script(&SCRIPTS.beat, |c| {
+                c.arg(worker).arg(u8::from(first));
+                c.arg("version").arg(env!("CARGO_PKG_VERSION"));
+                for (field, value) in figures {
+                    c.arg(*field).arg(value);
+                }
+            })
+            .await?;
+        if reply.status == "lost" {
+            return Ok(Beat::Lost);
+        }
+        let mut rest =
+            reply.rest.into_iter().map(|value| usize::from_redis_value(value).map_err(bad));
+        let mut number = || rest.next().unwrap_or(Ok(0));
+        Ok(Beat::Alive { now_ms: reply.now_ms, held: number()?, taken: number()? })
+    }
+
+    /// Every batch that this worker holds, to adopt what a lost answer brought.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn held(&self, worker: &str) -> Result<Vec<Reserved>, QueueError> {
+        let key = self.key(&format!("held:{worker}"));
+        let ids: Vec<String> = self.link.run(redis::cmd("SMEMBERS").arg(key)).await?;
+        let ids: Vec<BatchId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let mut batches = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(64) {
+            let mut get = redis::pipe();
+            for id in chunk {
+                get.cmd("GET").arg(self.key(&format!("batch:{id}")));
+                get.cmd("GET").arg(self.key(&format!("rows:{id}")));
+            }
+            let found: Vec<Option<Vec<u8>>> = self.link.run_all(&get).await?;
+            for (id, pair) in chunk.iter().zip(found.chunks(2)) {
+                let (stored, states) = (pair[0].clone(), pair[1].clone());
+                batches.push(reserved(
+                    *id,
+                    stored.unwrap_or_default(),
+                    &states.unwrap_or_default(),
+                ));
+            }
+        }
+        Ok(batches)
+    }
+}
+
+/// Takes apart what is stored under a batch's id and its rows' states.
+pub(super) fn reserved(id: BatchId, mut stored: Vec<u8>, states: &[u8]) -> Reserved {
+    let stored_at_ms = stored.first_chunk().map_or(0, |time| u64::from_be_bytes(*time));
+    stored.drain(..stored.len().min(8));
+    let rows = stored.get(1..3).map_or(1, |n| u16::from_be_bytes([n[0], n[1]]).max(1));
+    let states = RowStates::decode(states, rows);
+    Reserved { id, stored_at_ms, bytes: stored, states, rows, probe: false }
+}
+
+fn batch_args(c: &mut redis::Cmd, batch: &SettledBatch) {
+    let waits = |states: &RowStates| {
+        states.rows.iter().any(|row| matches!(row.state, super::State::Waiting(_)))
+    };
+    let flags = u8::from(batch.leave) + 2 * u8::from(batch.states.as_ref().is_some_and(waits));
+    c.arg(batch.id.as_str()).arg(batch.rows).arg(flags);
+    c.arg(batch.states.as_ref().map(RowStates::encode).unwrap_or_default());
+}
+
+fn lane_args(c: &mut redis::Cmd, change: &LaneChange) {
+    match change {
+        LaneChange::Park(lane, wait, reason) => {
+            c.arg(lane.as_str()).arg("park").arg(wait.as_millis() as u64).arg(reason)
+        }
+        LaneChange::Open(lane) => c.arg(lane.as_str()).arg("open").arg(0).arg(""),
+        LaneChange::Refund(lane, rows) => c.arg(lane.as_str()).arg("refund").arg(*rows).arg(""),
+    };
+}
+
+pub(super) fn bad(error: ParsingError) -> QueueError {
+    QueueError::Answer(error.to_string())
+}
+
+/// Tells when rows come into an empty queue.
+pub struct Wakeups(redis::aio::PubSub);
+
+impl super::Queue {
+    /// Listens for wake-ups of every shard, on a connection of its own.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached.
+    pub async fn wakeups(&self) -> Result<Wakeups, QueueError> {
+        let channels: Vec<String> = self.shards.iter().map(|shard| shard.key("wake")).collect();
+        Ok(Wakeups(self.link.subscribe(&channels).await?))
+    }
+}
+
+impl Wakeups {
+    /// Waits for the next wake-up.
+    ///
+    /// # Errors
+    /// When the connection is lost; listen anew then.
+    pub async fn next(&mut self) -> Result<(), QueueError> {
+        match self.0.on_message().next().await {
+            Some(_) => Ok(()),
+            None => Err(RedisFailure::Lost("wake-up connection closed".into()).into()),
+        }
+    }
+}

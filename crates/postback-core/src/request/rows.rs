@@ -1,0 +1,224 @@
+//! The rows of a request: from each only the fields that the templates use, filled in once to see that they do.
+//!
+//! How a row is filled is `endpoint`'s.
+
+use std::{borrow::Cow, collections::BTreeMap, iter, mem};
+
+use super::{
+    ErrorKind, RequestError,
+    cursor::{Cursor, duplicate, duplicate_key},
+    node::Node,
+};
+use crate::{
+    endpoint::{Endpoint, Filled},
+    value::{Row, Value},
+};
+
+/// The most values, members of lists and objects counted, that one request's rows may give to its templates: 64 MB.
+const MAX_VALUES: usize = 2_000_000;
+/// The most bytes that one request's rows may come to when they are filled in. Without a bound a small body could
+/// keep ingest busy: its rows may be `{}`, and their template long.
+const MAX_FILLED: usize = 256 * 1024 * 1024;
+/// The deepest path, in names: JSON has no room for more below a row.
+const MAX_PATH: usize = super::json::MAX_DEPTH - 2;
+
+pub(super) const TOO_MANY_VALUES: &str =
+    "the templates use more than 2000000 values of this request's rows: send it in parts";
+
+/// Rows, and how many of them lacked which name.
+pub(super) type Rows<'b> = (Vec<Row<'b>>, BTreeMap<String, u64>);
+
+/// Reads and tries out every row.
+pub(super) fn read<'b>(
+    data: &Node<'b>,
+    endpoint: &Endpoint,
+    max_rows: usize,
+) -> Result<Rows<'b>, RequestError> {
+    if data.json.first() != b'[' {
+        return Err(data.not("a list of objects"));
+    }
+    let mut reader = Reader {
+        uses: &Uses::of(endpoint.names()),
+        names: endpoint.names().len(),
+        whole: endpoint.body_is_row(),
+        shape: Vec::new(),
+        left: MAX_VALUES,
+        values: Vec::new(),
+        literal: Vec::new(),
+    };
+    let (mut rows, mut unmatched, mut filled) = (Vec::new(), BTreeMap::new(), 0);
+    let mut cursor = data.json.cursor();
+    while cursor.item() {
+        if rows.len() == max_rows {
+            let reason = format!("more than {max_rows} rows: send them in parts");
+            return Err(RequestError { kind: ErrorKind::TooManyRows, ..data.bad(reason) });
+        }
+        let place = || format!("data[{}]", rows.len());
+        let row =
+            reader.row(&mut cursor).map_err(|e| RequestError::bad(place() + &e.path, e.reason))?;
+        let sent = endpoint.fill(&row).map_err(|error| {
+            let name = error.name().map(|name| format!(".{name}")).unwrap_or_default();
+            RequestError::bad(place() + &name, error)
+        })?;
+        filled += size(&sent);
+        if filled > MAX_FILLED {
+            return Err(
+                data.bad("filled in, the rows come to more than 256 MiB: send them in parts")
+            );
+        }
+        for name in sent.unmatched {
+            *unmatched.entry(name).or_insert(0) += 1;
+        }
+        rows.push(row);
+    }
+    if rows.is_empty() {
+        return Err(data.bad("must hold at least one row"));
+    }
+    let unmatched = unmatched.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+    Ok((rows, unmatched))
+}
+
+fn size(sent: &Filled<'_>) -> usize {
+    let headers = sent.headers.iter().map(|(name, value)| name.len() + value.len());
+    sent.target.len() + sent.body.as_ref().map_or(0, String::len) + headers.sum::<usize>()
+}
+
+/// What a key of a row, or of an object in it, is good for.
+#[derive(Default)]
+struct Uses<'e> {
+    /// It is the end of this name.
+    name: Option<usize>,
+    /// It is followed by these, sorted.
+    below: Vec<(&'e str, Uses<'e>)>,
+}
+
+impl<'e> Uses<'e> {
+    fn of(names: &'e [String]) -> Uses<'e> {
+        let mut uses = Uses::default();
+        for (at, name) in names.iter().enumerate() {
+            uses.add(iter::once(name.as_str()), at);
+            if (2..=MAX_PATH).contains(&name.split('.').count()) {
+                uses.add(name.split('.'), at);
+            }
+        }
+        uses
+    }
+
+    fn add(&mut self, path: impl Iterator<Item = &'e str>, name: usize) {
+        let end = path.fold(self, |uses, key| {
+            let at = match uses.find(key) {
+                Ok(at) => at,
+                Err(at) => {
+                    uses.below.insert(at, (key, Uses::default()));
+                    at
+                }
+            };
+            &mut uses.below[at].1
+        });
+        end.name = Some(name);
+    }
+
+    fn find(&self, key: &str) -> Result<usize, usize> {
+        self.below.binary_search_by(|(other, _)| (*other).cmp(key))
+    }
+}
+
+/// An object's keys in their order, each with its place in [`Uses::below`]. Rows of one request mostly have the same
+/// keys, so that a row needs only to be compared with the one before.
+type Shape<'b> = Vec<(Cow<'b, str>, Option<usize>)>;
+
+struct Reader<'e, 'b> {
+    uses: &'e Uses<'e>,
+    names: usize,
+    whole: bool,
+    shape: Shape<'b>,
+    /// How many values may still be made.
+    left: usize,
+    values: Row<'b>,
+    /// Names found as a key of the row itself, which wins over a path.
+    literal: Vec<bool>,
+}
+
+/// What is wrong within a row, and where: `.device.id`.
+struct Misplaced {
+    path: String,
+    reason: String,
+}
+
+impl From<String> for Misplaced {
+    fn from(reason: String) -> Misplaced {
+        Misplaced { path: String::new(), reason }
+    }
+}
+
+impl<'b> Reader<'_, 'b> {
+    fn row(&mut self, cursor: &mut Cursor<'b>) -> Result<Row<'b>, Misplaced> {
+        if !cursor.at_object() {
+            return Err(format!("must be an object, not {}", cursor.skip().kind()).into());
+        }
+        let start = cursor.clone();
+        self.left = self.left.checked_sub(self.names).ok_or_else(|| TOO_MANY_VALUES.to_owned())?;
+        self.values = Vec::with_capacity(self.names + usize::from(self.whole));
+        self.values.resize(self.names, Value::Null);
+        self.literal.clear();
+        self.literal.resize(self.names, false);
+        let mut shape = mem::take(&mut self.shape);
+        self.members(cursor, self.uses, &mut shape, true)?;
+        self.shape = shape;
+        if self.whole {
+            self.values.push(Value::Literal(cursor.since(&start).text().into()));
+        }
+        Ok(mem::take(&mut self.values))
+    }
+
+    /// Takes what is used from the object at the cursor: the row itself (`top`), or an object in it.
+    fn members(
+        &mut self,
+        cursor: &mut Cursor<'b>,
+        uses: &Uses<'_>,
+        shape: &mut Shape<'b>,
+        top: bool,
+    ) -> Result<(), Misplaced> {
+        let (mut at, mut new) = (0, false);
+        while let Some(key) = cursor.member() {
+            if shape.get(at).is_none_or(|(known, _)| *known != key) {
+                let place = uses.find(&key).ok();
+                shape.truncate(at);
+                shape.push((key, place));
+                new = true;
+            }
+            match &shape[at] {
+                (_, None) => drop(cursor.skip()),
+                (key, Some(place)) => {
+                    let taken = self.member(cursor, &uses.below[*place].1, top);
+                    taken.map_err(|e| Misplaced { path: format!(".{key}{}", e.path), ..e })?;
+                }
+            }
+            at += 1;
+        }
+        match new.then(|| duplicate(shape.iter().map(|(key, _)| key.as_ref()))).flatten() {
+            Some(key) => Err(duplicate_key(key).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn member(
+        &mut self,
+        cursor: &mut Cursor<'b>,
+        uses: &Uses<'_>,
+        top: bool,
+    ) -> Result<(), Misplaced> {
+        let mut inner = cursor.clone();
+        match uses.name.filter(|name| top || !self.literal[*name]) {
+            None => drop(cursor.skip()),
+            Some(name) => {
+                self.values[name] = cursor.value(&mut self.left)?;
+                self.literal[name] = top;
+            }
+        }
+        if uses.below.is_empty() || !inner.at_object() {
+            return Ok(());
+        }
+        self.members(&mut inner, uses, &mut Vec::new(), false)
+    }
+}

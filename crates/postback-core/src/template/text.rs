@@ -1,0 +1,398 @@
+//! Text templates: header values, bodies, `policy.ref`. Only `{name}` with its modifier and fallback is known, and
+//! whatever else a brace stands for is left alone, so that a JSON text works as it is.
+
+use super::{
+    Encoding, Misfit, Modifier, Names, Placeholder,
+    expand::{Expansion, Style},
+};
+use crate::value::{Row, Value, push_json_escaped};
+
+/// A text with placeholders; any text is one.
+///
+/// A placeholder is `{name}`, `{name:3}`, `{name*}`, each also with a `|fallback` that may hold anything but braces.
+/// Names are letters, digits, `_`, `-` and `.`. `{{` is a literal brace, and so is the next `}}` after it; every other
+/// brace that belongs to no placeholder stays as it is, the `}}` that ends a nested JSON object among them.
+#[derive(Debug)]
+pub struct TextTemplate {
+    parts: Vec<Part>,
+    encoding: Encoding,
+    /// What a result is likely to need, in bytes.
+    likely: usize,
+}
+
+#[derive(Debug)]
+enum Part {
+    Literal(String),
+    Text(Placeholder),
+    /// The value's JSON, in place of a string that was nothing but this placeholder.
+    Json(Placeholder),
+}
+
+impl TextTemplate {
+    /// Reads a text; its values will be written by `encoding`.
+    pub fn parse(text: &str, encoding: Encoding, names: &mut Names) -> TextTemplate {
+        TextTemplate::new(split(text, names), encoding)
+    }
+
+    /// Reads a JSON text, each string of which is a template, but for the keys. A string that is nothing but one
+    /// placeholder takes the value's JSON type; with a prefix it stays a string.
+    ///
+    /// # Errors
+    /// When the text is not JSON.
+    pub fn parse_json(json: &str, names: &mut Names) -> Result<TextTemplate, serde_json::Error> {
+        serde_json::from_str::<serde::de::IgnoredAny>(json)?;
+        let (mut parts, mut rest) = (Vec::new(), json);
+        while let Some(open) = rest.find('"') {
+            push_literal(&mut parts, &rest[..open]);
+            let (string, after) = rest[open..].split_at(string_length(&rest[open..]));
+            rest = after;
+            if after.trim_ascii_start().starts_with(':') {
+                push_literal(&mut parts, string);
+            } else {
+                push_string(&mut parts, split(&serde_json::from_str::<String>(string)?, names));
+            }
+        }
+        push_literal(&mut parts, rest);
+        Ok(TextTemplate::new(parts, Encoding::Json))
+    }
+
+    fn new(parts: Vec<Part>, encoding: Encoding) -> TextTemplate {
+        let likely = |part: &Part| if let Part::Literal(text) = part { text.len() } else { 24 };
+        let likely = parts.iter().map(likely).sum();
+        TextTemplate { parts, encoding, likely }
+    }
+
+    /// The text that a row makes of it, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When a value does not fit its placeholder or the text would be longer.
+    pub fn fill(&self, row: &Row<'_>, limit: usize) -> Result<String, Misfit> {
+        let mut out = String::with_capacity(self.likely);
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => out.push_str(text),
+                Part::Text(placeholder) => self.push(placeholder, row, limit, &mut out)?,
+                Part::Json(placeholder) => {
+                    placeholder.json(row).unwrap_or(&Value::Null).push_json(&mut out);
+                }
+            }
+            if out.len() > limit {
+                return Err(Misfit::TooLong);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The places of the names whose own text, filled in, is one that `is_bad` says it is.
+    pub(crate) fn find(&self, row: &Row<'_>, is_bad: impl Fn(&str) -> bool) -> Option<usize> {
+        self.parts.iter().find_map(|part| {
+            let (Part::Text(placeholder) | Part::Json(placeholder)) = part else { return None };
+            let mut text = String::new();
+            self.push(placeholder, row, usize::MAX, &mut text).ok()?;
+            is_bad(&text).then_some(placeholder.name)
+        })
+    }
+
+    fn push(
+        &self,
+        placeholder: &Placeholder,
+        row: &Row<'_>,
+        limit: usize,
+        out: &mut String,
+    ) -> Result<(), Misfit> {
+        let Some(value) = placeholder.value(row) else { return Ok(()) };
+        let style = &Style::bare(self.encoding);
+        Expansion { placeholder, key: "", style, limit, out }.push(value)
+    }
+}
+
+impl Placeholder {
+    /// The value or else the default; an empty list is a value of JSON's.
+    fn json<'r>(&'r self, row: &'r Row<'_>) -> Option<&'r Value<'r>> {
+        match row.get(self.name) {
+            None | Some(Value::Null) => self.default.as_deref(),
+            value => value,
+        }
+    }
+}
+
+/// Splits a text into literal parts and placeholders.
+fn split(text: &str, names: &mut Names) -> Vec<Part> {
+    let (mut parts, mut rest, mut open) = (Vec::new(), text, 0usize);
+    while let Some(at) = rest.find(['{', '}']) {
+        push_literal(&mut parts, &rest[..at]);
+        rest = &rest[at..];
+        let (literal, length) = match rest.as_bytes() {
+            [b'{', b'{', ..] => {
+                open += 1;
+                ("{", 2)
+            }
+            [b'}', b'}', ..] if open > 0 => {
+                open -= 1;
+                ("}", 2)
+            }
+            [b'{', ..] => match placeholder(rest, names) {
+                Some((placeholder, length)) => {
+                    parts.push(Part::Text(placeholder));
+                    ("", length)
+                }
+                None => ("{", 1),
+            },
+            _ => ("}", 1),
+        };
+        push_literal(&mut parts, literal);
+        rest = &rest[length..];
+    }
+    push_literal(&mut parts, rest);
+    parts
+}
+
+/// The placeholder that a text begins with, and its length.
+fn placeholder(text: &str, names: &mut Names) -> Option<(Placeholder, usize)> {
+    let inner = text.strip_prefix('{')?;
+    let end = inner.find(['{', '}']).filter(|end| inner[*end..].starts_with('}'))?;
+    let (variable, fallback) = match inner[..end].split_once('|') {
+        Some((variable, fallback)) => (variable, Some(fallback)),
+        None => (&inner[..end], None),
+    };
+    let is_name = |c: char| c.is_alphanumeric() || "_-.".contains(c);
+    let (name, modifier) =
+        variable.split_at(variable.find(|c| !is_name(c)).unwrap_or(variable.len()));
+    let modifier = Modifier::parse(modifier).filter(|_| !name.is_empty())?;
+    Some((names.placeholder(name, modifier, fallback), end + 2))
+}
+
+fn push_literal(parts: &mut Vec<Part>, text: &str) {
+    match parts.last_mut() {
+        _ if text.is_empty() => {}
+        Some(Part::Literal(before)) => before.push_str(text),
+        _ => parts.push(Part::Literal(text.to_owned())),
+    }
+}
+
+/// The length of the JSON string that a text begins with, its quotes counted.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+/// Appends the template that was a JSON string.
+fn push_string(parts: &mut Vec<Part>, mut string: Vec<Part>) {
+    if let [Part::Text(only)] = string.as_slice()
+        && !matches!(only.modifier, Modifier::Prefix(_))
+    {
+        parts.extend(string.pop().map(|part| match part {
+            Part::Text(only) => Part::Json(only),
+            other => other,
+        }));
+        return;
+    }
+    push_literal(parts, "\"");
+    for part in string {
+        match part {
+            Part::Literal(text) => {
+                let mut escaped = String::with_capacity(text.len());
+                push_json_escaped(&text, &mut escaped);
+                push_literal(parts, &escaped);
+            }
+            placeholder => parts.push(placeholder),
+        }
+    }
+    push_literal(parts, "\"");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value<'_> {
+        Value::Text(text.into())
+    }
+
+    /// The values that the tests know by name.
+    fn value(name: &str) -> Value<'static> {
+        match name {
+            "x" => text("a b"),
+            "q" => text("\"é\\\n&=+"),
+            "empty" => text(""),
+            "n" => Value::Literal("1.10".into()),
+            "yes" => Value::Literal("true".into()),
+            "braces" => text("{x}{{"),
+            "list" => Value::List(vec![text("a"), text("b c"), Value::Null]),
+            "none" => Value::List(vec![]),
+            "obj" => Value::Object(vec![
+                ("k".into(), text("v")),
+                ("l".into(), Value::List(vec![Value::Literal("1".into())])),
+            ]),
+            "device.id-1_é" => text("named"),
+            _ => Value::Null,
+        }
+    }
+
+    fn fill(template: &TextTemplate, names: Names) -> Result<String, Misfit> {
+        let row: Row<'_> = names.into_parts().0.iter().map(|name| value(name)).collect();
+        template.fill(&row, 1000)
+    }
+
+    fn check_as(encoding: Encoding, text: &str, expect: &str) {
+        let mut names = Names::new("");
+        let template = TextTemplate::parse(text, encoding, &mut names);
+        assert_eq!(fill(&template, names).as_deref(), Ok(expect), "{text}");
+    }
+
+    fn check(text: &str, expect: &str) {
+        check_as(Encoding::Raw, text, expect);
+    }
+
+    #[test]
+    fn a_placeholder_takes_its_value_as_it_is() {
+        check("", "");
+        check("plain é", "plain é");
+        check("{x}", "a b");
+        check("<{x}|{n}|{yes}>", "<a b|1.10|true>");
+        check("{device.id-1_é}", "named");
+        check("{q}", "\"é\\\n&=+");
+        check("{x:1}{n:3}", "a1.1");
+        check("{braces}", "{x}{{");
+    }
+
+    #[test]
+    fn lists_and_objects_are_joined_by_commas() {
+        check("{list}", "a,b c");
+        check("{list*}", "a,b c");
+        check("{obj}", "k,v,l,[1]");
+        check("{obj*}", "k=v,l=[1]");
+        check("[{none}]", "[]");
+    }
+
+    #[test]
+    fn a_placeholder_without_a_value_gets_its_fallback() {
+        check("{u}", "");
+        check("{u|f}", "f");
+        check("{u|a, b:c*|d}", "a, b:c*|d");
+        check("{u:3|ab}{u*|c}", "abc");
+        check("{u|}", "");
+        check("{none|f}{empty|f}", "");
+    }
+
+    #[test]
+    fn a_brace_that_opens_no_placeholder_stays() {
+        for text in [
+            "{",
+            "}",
+            "{}",
+            "{ x }",
+            "{x y}",
+            "{+x}",
+            "{?x}",
+            "{x,n}",
+            "{x:0}",
+            "{x:10000}",
+            "{x:3*}",
+            "{|f}",
+            "{:3}",
+            "{u|{",
+            "{x",
+            "a{x\n}",
+            r#"{"a":{"b":{"c":[{}]}}}"#,
+            "}}",
+            "a}}b",
+            "{\"a\": {\"x\": 1}}",
+        ] {
+            check(text, text);
+        }
+        check("{u|{x}}", "{u|a b}");
+        check("{{x}", "{x}");
+        check(r#"{"a":{"b":"{x}","c":{n}}}"#, r#"{"a":{"b":"a b","c":1.10}}"#);
+    }
+
+    #[test]
+    fn doubled_braces_are_literal_braces() {
+        check("{{x}}", "{x}");
+        check("{{{x}}}", "{a b}");
+        check("{{{{x}}}}", "{{x}}");
+        check("{{}}", "{}");
+        check("{{ {x} }} }}", "{ a b } }}");
+        check(r#"{"a":{"b":"{{x}}"}}"#, r#"{"a":{"b":"{x}"}}"#);
+    }
+
+    #[test]
+    fn values_are_written_by_the_content_type() {
+        check_as(Encoding::Json, r#"{"q":"{q}","n":{n}}"#, r#"{"q":"\"é\\\n&=+","n":1.10}"#);
+        check_as(
+            Encoding::Form,
+            "q={q}&x={x}&l={list}",
+            "q=%22%C3%A9%5C%0A%26%3D%2B&x=a+b&l=a,b+c",
+        );
+    }
+
+    fn check_json(json: &str, expect: &str) {
+        let mut names = Names::new("");
+        let template = TextTemplate::parse_json(json, &mut names).unwrap();
+        let filled = fill(&template, names).unwrap();
+        assert_eq!(filled, expect, "{json}");
+        serde_json::from_str::<serde_json::Value>(&filled).unwrap();
+    }
+
+    #[test]
+    fn a_string_that_is_one_placeholder_takes_the_values_json_type() {
+        check_json(r#"["{x}","{n}","{yes}","{u}"]"#, r#"["a b",1.10,true,null]"#);
+        check_json(
+            r#"{"l":"{list}","o":"{obj*}","e":"{none}"}"#,
+            r#"{"l":["a","b c",null],"o":{"k":"v","l":[1]},"e":[]}"#,
+        );
+        check_json(r#"["{u|1}","{u|}","{n:2}","{u:1|ab}"]"#, r#"["1",null,"1.","a"]"#);
+        check_json(r#"["{q}"]"#, r#"["\"é\\\n&=+"]"#);
+    }
+
+    #[test]
+    fn every_other_string_of_a_json_body_is_a_text() {
+        check_json(r#"{"a":"x={x}, n={n}, u={u}"}"#, r#"{"a":"x=a b, n=1.10, u="}"#);
+        check_json(r#"["{x} ","{x}{n}","{list} "]"#, r#"["a b ","a b1.10","a,b c "]"#);
+        check_json(r#"["\"{q}\"","{{x}}","\u007bx\u007d"]"#, r#"["\"\"é\\\n&=+\"","{x}","a b"]"#);
+        check_json(r#"["","\\","a\\\"{n}\u0000"]"#, r#"["","\\","a\\\"1.10\u0000"]"#);
+    }
+
+    #[test]
+    fn keys_and_numbers_of_a_json_body_stay_as_they_are() {
+        check_json(
+            r#"{"{x}":1.10,"k\"\u0041:" : [1e400,-0,null,true],"s":":"}"#,
+            r#"{"{x}":1.10,"k\"\u0041:" : [1e400,-0,null,true],"s":":"}"#,
+        );
+        check_json(r#"["{x}" , "a" ]"#, r#"["a b" , "a" ]"#);
+    }
+
+    #[test]
+    fn what_is_no_json_is_no_json_body() {
+        for json in ["", "{", "{\"a\"}", "[\"\\x\"]", "[\"", "[1,]", "{} x"] {
+            assert!(TextTemplate::parse_json(json, &mut Names::new("")).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_policys_text_stands_in_where_there_is_no_fallback() {
+        let mut names = Names::new("n/a");
+        let text = TextTemplate::parse("{u}{v|own}{w|}", Encoding::Raw, &mut names);
+        assert_eq!(fill(&text, names).as_deref(), Ok("n/aown"));
+        let mut names = Names::new("n/a");
+        let json = TextTemplate::parse_json(r#"["{u}","{w|}"]"#, &mut names).unwrap();
+        assert_eq!(fill(&json, names).as_deref(), Ok(r#"["n/a",null]"#));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let fill = |text: &str, limit| {
+            let mut names = Names::new("");
+            let template = TextTemplate::parse(text, Encoding::Raw, &mut names);
+            template.fill(&names.into_parts().0.iter().map(|name| value(name)).collect(), limit)
+        };
+        assert_eq!(fill("{x}{list:3}", 100), Err(Misfit::Prefix(1)));
+        assert_eq!(fill("{x}{x}", 6), Ok("a ba b".into()));
+        assert_eq!(fill("{x}{x}", 5), Err(Misfit::TooLong));
+    }
+}

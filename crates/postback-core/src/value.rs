@@ -1,0 +1,149 @@
+//! A row's values as they travel from the request to the URL: JSON's types, with every text kept.
+//!
+//! Parsing JSON is not here (`request`), nor is turning a value into URL text (`template`).
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// One JSON value of a row. Numbers and booleans keep the text in which they arrived, so that `1.10`
+/// and `12345678901234567890123` reach the partner digit for digit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Value<'a> {
+    /// Absent or JSON `null`: the name has no value.
+    Null,
+    /// A JSON string, unescaped.
+    #[serde(borrow)]
+    Text(Cow<'a, str>),
+    /// A number, `true`, `false`: the characters of the JSON text; for a row's own entry the whole row.
+    Literal(Cow<'a, str>),
+    /// A JSON array.
+    List(Vec<Value<'a>>),
+    /// A JSON object, in the order of its text.
+    Object(Vec<(Cow<'a, str>, Value<'a>)>),
+}
+
+/// The values of one row, in the order of [`crate::endpoint::Endpoint::names`]; where the body is the row itself
+/// one more value at the end, a [`Value::Literal`] that is the row's JSON text.
+pub type Row<'a> = Vec<Value<'a>>;
+
+impl Value<'_> {
+    /// Whether there is something to show: not null, and not a list or object without a member that is not null
+    /// (RFC 6570, section 2.3).
+    pub fn is_defined(&self) -> bool {
+        match self {
+            Value::Null => false,
+            Value::Text(_) | Value::Literal(_) => true,
+            Value::List(items) => items.iter().any(|item| *item != Value::Null),
+            Value::Object(members) => members.iter().any(|(_, value)| *value != Value::Null),
+        }
+    }
+
+    /// Appends the value's compact JSON text.
+    pub fn push_json(&self, out: &mut String) {
+        match self {
+            Value::Null => out.push_str("null"),
+            Value::Text(text) => push_json_string(text, out),
+            Value::Literal(text) => out.push_str(text),
+            Value::List(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    out.push_str(if at > 0 { "," } else { "" });
+                    item.push_json(out);
+                }
+                out.push(']');
+            }
+            Value::Object(members) => {
+                out.push('{');
+                for (at, (key, value)) in members.iter().enumerate() {
+                    out.push_str(if at > 0 { "," } else { "" });
+                    push_json_string(key, out);
+                    out.push(':');
+                    value.push_json(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+fn push_json_string(text: &str, out: &mut String) {
+    out.push('"');
+    push_json_escaped(text, out);
+    out.push('"');
+}
+
+/// Appends a text as it stands between the quotes of a JSON string (RFC 8259, section 7).
+pub(crate) fn push_json_escaped(text: &str, out: &mut String) {
+    let mut done = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[done..at]);
+        done = at + 1;
+        let short = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0x10.. => "\\u001",
+            _ => "\\u000",
+        };
+        out.push_str(short);
+        if short.len() > 2 {
+            out.extend(char::from_digit(u32::from(byte & 0xF), 16));
+        }
+    }
+    out.push_str(&text[done..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value<'_> {
+        Value::Text(text.into())
+    }
+
+    #[test]
+    fn a_value_has_its_compact_json_text() {
+        let check = |value: Value<'_>, expect: &str| {
+            let mut out = String::new();
+            value.push_json(&mut out);
+            assert_eq!(out, expect);
+        };
+        check(Value::Null, "null");
+        check(Value::Literal("1.10".into()), "1.10");
+        check(
+            text("a\"b\\c/é\u{1}\u{1f}\n\r\t\u{7f}"),
+            "\"a\\\"b\\\\c/é\\u0001\\u001f\\n\\r\\t\u{7f}\"",
+        );
+        check(Value::List(vec![]), "[]");
+        check(Value::Object(vec![]), "{}");
+        let list =
+            Value::List(vec![Value::Literal("true".into()), Value::Null, Value::List(vec![])]);
+        check(
+            Value::Object(vec![("a\"".into(), list), ("b".into(), text(""))]),
+            r#"{"a\"":[true,null,[]],"b":""}"#,
+        );
+    }
+
+    #[test]
+    fn every_text_comes_back_from_its_json() {
+        let all: String = (0..0x300).filter_map(char::from_u32).chain(['\u{2028}', '😀']).collect();
+        let mut out = String::new();
+        text(&all).push_json(&mut out);
+        assert_eq!(serde_json::from_str::<String>(&out).unwrap(), all);
+    }
+
+    #[test]
+    fn a_list_or_object_of_nulls_is_not_defined() {
+        assert!(!Value::Null.is_defined());
+        assert!(!Value::List(vec![Value::Null]).is_defined());
+        assert!(!Value::Object(vec![("a".into(), Value::Null)]).is_defined());
+        assert!(text("").is_defined());
+        assert!(Value::List(vec![Value::Null, text("")]).is_defined());
+    }
+}

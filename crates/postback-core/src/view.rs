@@ -1,0 +1,282 @@
+//! One shape for a postback, everywhere: `postbackctl show --json`, `find --json`, the pages' JSON.
+//!
+//! Put together from the batch while its row is pending or dead, and from the delivery log.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+
+use crate::{
+    attempt::Cause,
+    batch::Batch,
+    endpoint::Method,
+    id::{BatchId, PostbackId},
+    queue::{Queue, QueueError, Record, Recorded, RowState, Shard, State, StoredBatch},
+};
+
+/// A postback and what happened to it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Postback {
+    /// `<batch>-<row>`.
+    pub id: String,
+    /// The request that brought it.
+    pub request_id: String,
+    /// The caller's own name for it.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// Where it goes: `host:port`.
+    pub host: String,
+    /// The method.
+    pub method: Method,
+    /// The URL as sent.
+    pub url: String,
+    /// Where it stands.
+    pub state: Standing,
+    /// Why it is dead.
+    pub cause: Option<Cause>,
+    /// Placeholders that had no value.
+    pub unmatched: Vec<String>,
+    /// When it was stored in Redis; RFC 3339, UTC.
+    pub accepted_at: String,
+    /// When the next attempt is due, if it waits for a time; RFC 3339, UTC.
+    pub due_at: Option<String>,
+    /// What was tried, in order of time, as far as the log goes back.
+    pub attempts: Vec<Attempt>,
+}
+
+/// Where a postback stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It will be sent.
+    Pending,
+    /// The partner has it.
+    Delivered,
+    /// It is in the dead letters, or was dropped from them.
+    Dead,
+}
+
+impl Standing {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Pending => "pending",
+            Standing::Delivered => "delivered",
+            Standing::Dead => "dead",
+        }
+    }
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Attempt {
+    /// When it began; RFC 3339, UTC.
+    pub at: String,
+    /// The answer's status.
+    pub status: Option<u16>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// First byte out to last byte in, milliseconds.
+    pub response_time_ms: f64,
+    /// The first 1 KiB of the answer's body.
+    pub response_body: Option<String>,
+    /// Whether the body went on.
+    pub truncated: bool,
+}
+
+/// A time in milliseconds since 1970 as RFC 3339 in UTC.
+pub fn time_text(ms: u64) -> String {
+    // Far beyond the year 9999 there is no RFC 3339; no stored time is.
+    let ms = ms.min(253_402_300_799_000);
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
+
+fn attempt(record: &Record) -> Option<Attempt> {
+    (record.attempt > 0).then(|| Attempt {
+        at: time_text(record.at_ms),
+        status: (record.status > 0).then_some(record.status),
+        error: record.error.clone(),
+        response_time_ms: record.response_time_us as f64 / 1000.0,
+        response_body: (record.status > 0).then(|| record.response_body.clone()),
+        truncated: record.truncated,
+    })
+}
+
+/// The postback that the log's records (of one postback, oldest first) tell of.
+fn from_log(records: &[Record]) -> Option<Postback> {
+    let last = records.last()?;
+    let (state, cause, due) = match last.then {
+        Recorded::Delivered => (Standing::Delivered, None, None),
+        Recorded::Retry(at) => (Standing::Pending, None, Some(at)),
+        Recorded::Dead(cause) => (Standing::Dead, Some(cause), None),
+    };
+    Some(Postback {
+        id: last.id.clone(),
+        request_id: last.request_id.clone(),
+        reference: last.reference.clone(),
+        host: last.host.clone(),
+        method: last.method,
+        url: last.url.clone(),
+        state,
+        cause,
+        unmatched: last.unmatched.clone(),
+        accepted_at: time_text(last.accepted_at_ms),
+        due_at: due.map(time_text),
+        attempts: records.iter().filter_map(attempt).collect(),
+    })
+}
+
+/// The postback that a stored batch tells of, without its attempts. `due_ms`: when its batch becomes due.
+/// `None` when the batch has no such row or cannot be read.
+pub fn from_batch(
+    stored: &StoredBatch,
+    batch: &Batch,
+    row: u16,
+    due_ms: Option<u64>,
+) -> Option<(Postback, RowState)> {
+    let state = *stored.states.as_ref()?.rows.get(usize::from(row))?;
+    let values = batch.row(row).ok()?;
+    let filled = batch.endpoint.fill(&values).ok()?;
+    let source = batch.source(row);
+    let (standing, cause, due) = match state.state {
+        State::Pending(at) => (Standing::Pending, None, Some(at).filter(|at| *at > 0).or(due_ms)),
+        State::Waiting(_) => (Standing::Pending, None, None),
+        State::Delivered => (Standing::Delivered, None, None),
+        State::Dead(cause) => (Standing::Dead, Some(cause), None),
+        State::Dropped => (Standing::Dead, None, None),
+    };
+    let postback = Postback {
+        id: stored.id.postback(row).to_string(),
+        request_id: source.request_id.clone(),
+        host: batch.endpoint.origin().host_port(),
+        method: batch.endpoint.template().method,
+        url: batch.endpoint.origin().url(&filled.target),
+        state: standing,
+        cause,
+        unmatched: filled.unmatched.iter().map(ToString::to_string).collect(),
+        accepted_at: time_text(stored.stored_at_ms),
+        due_at: due.map(time_text),
+        attempts: Vec::new(),
+        reference: filled.reference,
+    };
+    Some((postback, state))
+}
+
+impl Queue {
+    /// Everything known of one postback; `None`: it never was, or it is over and older than the log.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn postback(&self, id: PostbackId) -> Result<Option<Postback>, QueueError> {
+        let shard = self.shard_of(id.batch.lane());
+        let text = id.to_string();
+        let logged = collect(shard, |record| record.id == text).await?.remove(&text);
+        let mut logged = logged.unwrap_or_default();
+        logged.sort_by_key(|record| record.at_ms);
+        let live = live_postback(shard, id).await?;
+        Ok(with_attempts(live, &logged))
+    }
+
+    /// Every postback with this ref, request id or id: first what the log knows, then what is live or dead.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn find(&self, text: &str) -> Result<Vec<Postback>, QueueError> {
+        if let Ok(id) = text.parse() {
+            return Ok(self.postback(id).await?.into_iter().collect());
+        }
+        let mut found = BTreeMap::new();
+        for shard in self.shards() {
+            let is_asked =
+                |r: &Record| r.reference.as_deref() == Some(text) || r.request_id == text;
+            let mut logged = collect(shard, is_asked).await?;
+            let mut cursor = 0;
+            loop {
+                let (next, ids) = shard.scan_batches(cursor).await?;
+                for id in ids {
+                    for live in matching(shard, id, text).await? {
+                        let records = logged.remove(&live.id).unwrap_or_default();
+                        let whole = with_attempts(Some(live), &records);
+                        found.extend(whole.map(|postback| (postback.id.clone(), postback)));
+                    }
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+            for (id, records) in logged {
+                found.extend(from_log(&records).map(|postback| (id, postback)));
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// From when on the log knows everything, milliseconds since 1970; `None`: it is empty.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn log_begins_ms(&self) -> Result<Option<u64>, QueueError> {
+        let mut begins = None;
+        for shard in self.shards() {
+            begins = begins.max(shard.log_begins_ms().await?);
+        }
+        Ok(begins)
+    }
+}
+
+fn with_attempts(live: Option<Postback>, records: &[Record]) -> Option<Postback> {
+    match live {
+        // A row delivered while its siblings wait is told better by the log, which has its last word.
+        Some(live) => {
+            Some(Postback { attempts: records.iter().filter_map(attempt).collect(), ..live })
+        }
+        None => from_log(records),
+    }
+}
+
+/// The log's records that are asked for, by postback, each oldest first.
+async fn collect(
+    shard: &Shard,
+    is_asked: impl Fn(&Record) -> bool,
+) -> Result<BTreeMap<String, Vec<Record>>, QueueError> {
+    let mut found: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    let mut before = None;
+    loop {
+        let page = shard.log(false, before.as_deref()).await?;
+        for record in page.records.into_iter().filter(|record| is_asked(record)) {
+            found.entry(record.id.clone()).or_default().push(record);
+        }
+        before = page.before;
+        if before.is_none() {
+            break;
+        }
+    }
+    found.values_mut().for_each(|records| records.reverse());
+    Ok(found)
+}
+
+async fn live_postback(shard: &Shard, id: PostbackId) -> Result<Option<Postback>, QueueError> {
+    let Some(stored) = shard.batch(id.batch).await? else { return Ok(None) };
+    let due = shard.due_ms(id.batch).await?;
+    let Ok(batch) = Batch::decode(&stored.bytes) else { return Ok(None) };
+    Ok(from_batch(&stored, &batch, id.row, due).map(|(postback, _)| postback))
+}
+
+/// The rows of a stored batch that have this ref or request id.
+async fn matching(shard: &Shard, id: BatchId, text: &str) -> Result<Vec<Postback>, QueueError> {
+    let Some(stored) = shard.batch(id).await? else { return Ok(Vec::new()) };
+    let Ok(batch) = Batch::decode(&stored.bytes) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for row in 0..batch.len() {
+        let Some((postback, _)) = from_batch(&stored, &batch, row, None) else { continue };
+        if postback.reference.as_deref() == Some(text) || postback.request_id == text {
+            let due = shard.due_ms(id).await?;
+            found.extend(from_batch(&stored, &batch, row, due).map(|(postback, _)| postback));
+        }
+    }
+    Ok(found)
+}

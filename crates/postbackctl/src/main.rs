@@ -1,0 +1,96 @@
+//! `postbackctl`: the operator's hand on the queue. Each command is a file under `commands/`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use postback_core::{queue::Queue, redis::RedisUrl};
+
+mod commands;
+mod output;
+
+use self::{
+    commands::{dead, find, send, show, status},
+    output::Output,
+};
+
+/// Looks into the queue and the delivery log, and sends single postbacks.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Args {
+    /// Where Redis is: redis://, rediss:// or unix:///path
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true,
+        global = true
+    )]
+    redis_url: RedisUrl,
+
+    /// What every key in Redis begins with
+    #[arg(long, env = "POSTBACK_PREFIX", default_value = "pb", global = true)]
+    redis_prefix: String,
+
+    /// How many sets of keys the fleet uses
+    #[arg(long, env = "POSTBACK_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), global = true)]
+    shards: u16,
+
+    /// One JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  postbackctl status
+  postbackctl find 8f3a                     what happened to click 8f3a?
+  postbackctl show 0aB…-17 --json
+  postbackctl dead list --cause timeout --host partner.example
+  postbackctl send GET 'https://partner.example/p?id={id}' --row '{\"id\":1}' --dry-run
+
+Exit codes: 0 done, 1 failed or nothing found, 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Rows waiting, delivered and dead, and the workers
+    Status,
+    /// One postback with all its attempts
+    Show(show::Args),
+    /// Postbacks by ref, request id or id: in the log, then live and dead
+    Find(find::Args),
+    /// Sends one postback through the queue, or shows it
+    Send(send::Args),
+    /// The dead letters
+    #[command(subcommand)]
+    Dead(dead::Command),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(args)));
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("postbackctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command; false: it found nothing.
+async fn run(args: Args) -> anyhow::Result<bool> {
+    let queue = Queue::open(&args.redis_url, &args.redis_prefix, args.shards)?;
+    let mut output = Output::new(args.json);
+    match args.command {
+        Command::Status => status::run(&queue, &mut output).await,
+        Command::Show(args) => show::run(&queue, &args, &mut output).await,
+        Command::Find(args) => find::run(&queue, &args, &mut output).await,
+        Command::Send(args) => send::run(&queue, &args, &mut output).await,
+        Command::Dead(dead::Command::List(args)) => dead::list(&queue, &args, &mut output).await,
+    }
+}

@@ -1,0 +1,75 @@
+//! Text or JSON on standard output, with nothing in it that could move a terminal's cursor.
+
+use std::io::{self, Write};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+/// Where a command writes.
+pub(crate) struct Output {
+    json: bool,
+    out: io::BufWriter<io::Stdout>,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Output {
+        Output { json, out: io::BufWriter::new(io::stdout()) }
+    }
+
+    /// Whether a JSON document is wanted.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes one document.
+    pub(crate) fn document(&mut self, document: &impl Serialize) -> anyhow::Result<()> {
+        serde_json::to_writer_pretty(&mut self.out, document).map_err(io::Error::from)?;
+        self.line("")
+    }
+
+    /// Writes a line; control characters of the text are escaped.
+    pub(crate) fn line(&mut self, text: &str) -> anyhow::Result<()> {
+        let inert: String = text.chars().flat_map(escape).collect();
+        writeln!(self.out, "{inert}")?;
+        self.out.flush().context("cannot write to standard output")
+    }
+
+    /// Writes rows of equal length as columns.
+    pub(crate) fn table(&mut self, rows: &[Vec<String>]) -> anyhow::Result<()> {
+        let columns = rows.first().map_or(0, Vec::len);
+        let width =
+            |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            self.line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn escape(c: char) -> impl Iterator<Item = char> {
+    // Also the characters that reverse or hide text (Unicode's bidirectional controls).
+    let moves = c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let (escaped, kept) = if moves { (Some(c.escape_unicode()), None) } else { (None, Some(c)) };
+    escaped.into_iter().flatten().chain(kept)
+}
+
+/// Whether the reader went away, as `head` does: no failure of ours.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        let inert: String = "a\u{1b}[2J\r\nb\u{202e}é".chars().flat_map(escape).collect();
+        assert_eq!(inert, "a\\u{1b}[2J\\u{d}\\u{a}b\\u{202e}é");
+    }
+}

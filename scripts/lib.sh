@@ -1,0 +1,192 @@
+# shellcheck shell=bash
+# What the scripts share: words, settings, configuration, the running stack. To be sourced.
+# Packages and cargo are in install.sh.
+
+set -euo pipefail
+exec </dev/null
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+say() { printf '%s: %s\n' "${0##*/}" "$*"; }
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+have() { type -P "$1" >/dev/null; }
+
+# until_true SECONDS COMMAND...: whether the command succeeded in time.
+until_true() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < end)) || return 1
+        sleep 0.1
+    done
+}
+
+# --- Settings: the environment, then a file, then the defaults. supervisor/settings.env explains each.
+
+# load_settings FILE: exports what the environment has not set already.
+load_settings() {
+    local line
+    while IFS= read -r line || [[ -n $line ]]; do
+        [[ $line =~ ^([A-Z][A-Z0-9_]*)= ]] || continue
+        [[ -v ${BASH_REMATCH[1]} ]] || export "${line?}"
+    done <"$1"
+}
+
+# default NAME VALUE
+default() { [[ -n ${!1-} ]] || export "$1=$2"; }
+
+# remember NAME: keeps the setting for later runs.
+remember() {
+    local file=$POSTBACK_RUN/env
+    { grep -v "^$1=" "$file" || true; printf '%s=%s\n' "$1" "${!1}"; } >"$file.new"
+    mv "$file.new" "$file"
+}
+
+# All settings of a stack whose POSTBACK_RUN is known.
+complete_settings() {
+    local limit
+    limit=$(ulimit -Hn)
+    [[ $limit != unlimited ]] && ((limit < 65536)) || limit=65536
+    default POSTBACK_SOCKETS "$POSTBACK_RUN"
+    default POSTBACK_LOGS "$POSTBACK_RUN/log"
+    default POSTBACK_BIN "$POSTBACK_RUN/bin"
+    default POSTBACK_USER "$(id -un 2>/dev/null || true)"
+    default POSTBACK_LISTEN 127.0.0.1:8000
+    default POSTBACK_ACCESS_LOG /dev/stdout
+    default POSTBACK_DELIVER_PROCS 2
+    default POSTBACK_DELIVER_METRICS 127.0.0.1:91
+    default POSTBACK_REDIS_MAXMEMORY 2gb
+    default POSTBACK_REDIS_PORT 0
+    default POSTBACK_REDIS_BIND 127.0.0.1
+    default POSTBACK_MINFDS "$limit"
+    default REDIS_URL "unix://$POSTBACK_SOCKETS/redis/redis.sock"
+    default INGEST_ADMIN_LISTEN 127.0.0.1:8081
+    default INGEST_MAX_BODY 8MiB
+    default DELIVER_DRAIN 30s
+}
+
+# --- Configuration: templates to files.
+
+CHANGED=
+
+# options PREFIX: the daemon's options among the settings, as supervisord's `environment` takes them.
+options() {
+    local name list=
+    for name in REDIS_URL $(compgen -e | grep -E "^($1|POSTBACK_(PREFIX|SHARDS)$|RUST_LOG$)" || true); do
+        [[ -n ${!name} ]] || continue
+        [[ ${!name} != *[\"\\\;\#]* ]] || die "$name=${!name}: a setting takes no double quote, backslash, ; or #"
+        list+=",$name=\"${!name//%/%%}\""
+    done
+    printf '%s' "${list#,}"
+}
+
+# seconds DURATION: whole seconds of 250ms, 5s, 2m, 1h or 1d, rounded up.
+seconds() {
+    [[ $1 =~ ^([0-9]+)(ms|s|m|h|d)$ ]] || die "$1: not a duration such as 30s or 2m"
+    local n=${BASH_REMATCH[1]}
+    case ${BASH_REMATCH[2]} in
+        ms) echo $(((n + 999) / 1000)) ;;
+        s) echo "$n" ;;
+        m) echo $((n * 60)) ;;
+        h) echo $((n * 3600)) ;;
+        d) echo $((n * 86400)) ;;
+    esac
+}
+
+# fill TEMPLATE FILE: replaces @NAME@; a line with an empty setting is left out. Names the file in CHANGED
+# where it is another than before.
+fill() {
+    local line name
+    while IFS= read -r line || [[ -n $line ]]; do
+        while [[ $line =~ @([A-Z_]+)@ ]]; do
+            name=${BASH_REMATCH[1]}
+            [[ -v $name ]] || die "$1: no setting named $name"
+            [[ -n ${!name} ]] || continue 2
+            line=${line//"@$name@"/"${!name}"}
+        done
+        printf '%s\n' "$line"
+    done <"$1" >"$2.new"
+    chmod 640 "$2.new" # REDIS_URL may hold a password
+    ((EUID)) || chgrp -- "$(id -gn "$POSTBACK_USER")" "$2.new"
+    cmp -s "$2.new" "$2" || CHANGED+=" ${2##*/}"
+    mv "$2.new" "$2"
+}
+
+# configure DIRECTORY: writes the three configurations and makes the folders that they name.
+configure() {
+    local -x POSTBACK_CONF=$1 REDIS_SERVER NGINX SUPERVISOR_USER NGINX_USER='' NGINX_MAX_BODY
+    local -x OPTIONS_INGEST OPTIONS_DELIVER STOP_DELIVER_SECONDS
+    local name owner=() mode=700
+    for name in POSTBACK_CONF POSTBACK_RUN POSTBACK_SOCKETS POSTBACK_LOGS POSTBACK_BIN; do
+        [[ ${!name} == /* && ${!name} != *[[:cntrl:]\"\\\;\#%@\$]* ]] ||
+            die "$name=${!name}: no path that the configurations can hold; set another"
+    done
+    REDIS_SERVER=$(type -P redis-server) || die "redis-server is not installed"
+    NGINX=$(type -P nginx) || die "nginx is not installed"
+    SUPERVISOR_USER=$(id -un 2>/dev/null || true)
+    NGINX_MAX_BODY=$(sed 's/KiB$/k/; s/MiB$/m/; s/GiB$/g/' <<<"$INGEST_MAX_BODY")
+    OPTIONS_INGEST=$(options INGEST_)
+    OPTIONS_DELIVER=$(options DELIVER_)
+    STOP_DELIVER_SECONDS=$(($(seconds "$DELIVER_DRAIN") + 10))
+    if ((EUID == 0)); then
+        NGINX_USER=$POSTBACK_USER
+        owner=(-o "$POSTBACK_USER")
+        [[ $POSTBACK_USER == "$SUPERVISOR_USER" ]] || mode=711
+    fi
+    # The programs' user writes to folders of its own alone: what root reads and writes is out of its reach.
+    install -d -m "$mode" "$POSTBACK_RUN" "$POSTBACK_SOCKETS"
+    install -d -m 700 "$POSTBACK_LOGS"
+    install -d -m 700 "${owner[@]}" "$POSTBACK_RUN/redis" "$POSTBACK_RUN/nginx" \
+        "$POSTBACK_SOCKETS/redis" "$POSTBACK_SOCKETS/ingest"
+    fill "$ROOT/supervisor/supervisord.conf.in" "$1/supervisord.conf"
+    fill "$ROOT/supervisor/redis.conf.in" "$1/redis.conf"
+    fill "$ROOT/nginx/nginx.conf.in" "$1/nginx.conf"
+}
+
+# --- The stack that runs privately in POSTBACK_RUN (run/ in the checkout unless set).
+
+open_stack() {
+    POSTBACK_RUN=$(realpath -m -- "${POSTBACK_RUN:-$ROOT/run}")
+    export POSTBACK_RUN
+    [[ ! -e $POSTBACK_RUN/env ]] || load_settings "$POSTBACK_RUN/env"
+    complete_settings
+}
+
+ctl() { supervisorctl -c "$POSTBACK_RUN/supervisord.conf" "$@"; }
+
+# The process id of this stack's supervisord, if it runs.
+stack_pid() {
+    local pid
+    pid=$(cat "$POSTBACK_RUN/supervisord.pid" 2>/dev/null) &&
+        grep -qaF -- "$POSTBACK_RUN/supervisord.conf" "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+}
+
+# Programs of this stack that outlived a supervisord which was killed.
+leftovers() {
+    local file words program
+    for file in /proc/[0-9]*/cmdline; do
+        { mapfile -d '' -t words <"$file"; } 2>/dev/null || continue
+        program=${words[0]-}
+        program=${program%% *}
+        # shellcheck disable=SC2153
+        case "${program##*/} ${words[*]} " in
+            "ingest $POSTBACK_BIN/ingest "* | "deliver $POSTBACK_BIN/deliver "* | \
+                "redis-server "*" $POSTBACK_RUN/redis.conf "* | \
+                "nginx: "*" master process "*" $POSTBACK_RUN/nginx.conf "*) echo "${file//[!0-9]/}" ;;
+        esac
+    done
+}
+
+nothing_left() { [[ -z $(leftovers) ]]; }
+
+stop_leftovers() {
+    local pids
+    mapfile -t pids < <(leftovers)
+    ((${#pids[@]})) || return 0
+    say "stopping what an earlier supervisord left: ${pids[*]}"
+    kill -TERM "${pids[@]}" || true
+    until_true 60 nothing_left || die "still running: $(leftovers | tr '\n' ' ')"
+}
