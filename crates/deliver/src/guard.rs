@@ -121,7 +121,7 @@ pub(crate) fn judge_port(port: u16) -> Result<(), String> {
 }
 
 /// The IPv4 address within an IPv6 one, where there is one that packets would end up at.
-pub(crate) fn unwrapped(ip: IpAddr) -> IpAddr {
+fn unwrapped(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V6(v6) if NAT64.contains(&v6) => {
             let [.., a, b, c, d] = v6.octets();

@@ -222,7 +222,6 @@ impl Endpoint {
 fn url(url: &str, names: &mut Names) -> Result<(Origin, UrlTemplate), Fault> {
     let (origin, path) = Origin::split(url)?;
     let target = UrlTemplate::parse(url, path, names)?;
-    // Names and fallbacks may hold a `#`; of what stands for itself, none has been encoded away.
     if target.expressions().any(|expression| expression.operator() == Operator::Fragment) {
         return Err(UrlError::FragmentPlaceholder.into());
     }

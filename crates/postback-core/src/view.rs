@@ -14,7 +14,7 @@ use crate::{
     batch::Batch,
     endpoint::Method,
     id::{BatchId, PostbackId},
-    queue::{Queue, QueueError, Record, Recorded, RowState, Shard, State, StoredBatch},
+    queue::{Queue, QueueError, Record, Recorded, RowState, RowStates, Shard, State, StoredBatch},
 };
 
 /// A postback and what happened to it.
@@ -29,8 +29,8 @@ pub struct Postback {
     pub reference: Option<String>,
     /// Where it goes: `host:port`.
     pub host: String,
-    /// The method.
-    pub method: Method,
+    /// The method; `None`: the stored batch cannot be read.
+    pub method: Option<Method>,
     /// The URL as sent.
     pub url: String,
     /// Where it stands.
@@ -118,7 +118,7 @@ fn from_log(records: &[Record]) -> Option<Postback> {
         request_id: last.request_id.clone(),
         reference: last.reference.clone(),
         host: last.host.clone(),
-        method: last.method,
+        method: Some(last.method),
         url: last.url.clone(),
         state,
         cause,
@@ -129,18 +129,22 @@ fn from_log(records: &[Record]) -> Option<Postback> {
     })
 }
 
-/// The postback that a stored batch tells of, without its attempts. `due_ms`: when its batch becomes due.
-/// `None` when the batch has no such row or cannot be read.
-pub fn from_batch(
-    stored: &StoredBatch,
-    batch: &Batch,
-    row: u16,
-    due_ms: Option<u64>,
-) -> Option<(Postback, RowState)> {
-    let state = *stored.states.as_ref()?.rows.get(usize::from(row))?;
-    let values = batch.row(row).ok()?;
-    let filled = batch.endpoint.fill(&values).ok()?;
-    let source = batch.source(row);
+/// The postbacks that a stored batch tells of, without their attempts, each with its row's state. `due_ms`: when the
+/// batch becomes due. Of a batch that cannot be read only ids and states are told.
+pub fn postbacks(stored: &StoredBatch, due_ms: Option<u64>) -> Vec<(Postback, RowState)> {
+    let untried = || RowStates::new(stored.rows);
+    let states = stored.states.clone().unwrap_or_else(untried);
+    let batch = Batch::decode(&stored.bytes).ok();
+    let rows = (0..).zip(states.rows);
+    rows.map(|(row, state)| {
+        let bare = bare(stored, row, &state, due_ms);
+        (batch.as_ref().and_then(|batch| dress(&bare, batch, row)).unwrap_or(bare), state)
+    })
+    .collect()
+}
+
+/// What a row's state alone tells.
+fn bare(stored: &StoredBatch, row: u16, state: &RowState, due_ms: Option<u64>) -> Postback {
     let (standing, cause, due) = match state.state {
         State::Pending(at) => (Standing::Pending, None, Some(at).filter(|at| *at > 0).or(due_ms)),
         State::Waiting(_) => (Standing::Pending, None, None),
@@ -148,21 +152,35 @@ pub fn from_batch(
         State::Dead(cause) => (Standing::Dead, Some(cause), None),
         State::Dropped => (Standing::Dead, None, None),
     };
-    let postback = Postback {
+    Postback {
         id: stored.id.postback(row).to_string(),
-        request_id: source.request_id.clone(),
-        host: batch.endpoint.origin().host_port(),
-        method: batch.endpoint.template().method,
-        url: batch.endpoint.origin().url(&filled.target),
+        request_id: String::new(),
+        reference: None,
+        host: String::new(),
+        method: None,
+        url: String::new(),
         state: standing,
         cause,
-        unmatched: filled.unmatched.iter().map(ToString::to_string).collect(),
+        unmatched: Vec::new(),
         accepted_at: time_text(stored.stored_at_ms),
         due_at: due.map(time_text),
         attempts: Vec::new(),
+    }
+}
+
+/// The same with what the batch tells; `None` when the row cannot be filled.
+fn dress(bare: &Postback, batch: &Batch, row: u16) -> Option<Postback> {
+    let values = batch.row(row).ok()?;
+    let filled = batch.endpoint.fill(&values).ok()?;
+    Some(Postback {
+        request_id: batch.source(row).request_id.clone(),
+        host: batch.endpoint.origin().host_port(),
+        method: Some(batch.endpoint.template().method),
+        url: batch.endpoint.origin().url(&filled.target),
+        unmatched: filled.unmatched.iter().map(ToString::to_string).collect(),
         reference: filled.reference,
-    };
-    Some((postback, state))
+        ..bare.clone()
+    })
 }
 
 impl Queue {
@@ -262,21 +280,15 @@ async fn collect(
 async fn live_postback(shard: &Shard, id: PostbackId) -> Result<Option<Postback>, QueueError> {
     let Some(stored) = shard.batch(id.batch).await? else { return Ok(None) };
     let due = shard.due_ms(id.batch).await?;
-    let Ok(batch) = Batch::decode(&stored.bytes) else { return Ok(None) };
-    Ok(from_batch(&stored, &batch, id.row, due).map(|(postback, _)| postback))
+    let mut rows = postbacks(&stored, due).into_iter();
+    Ok(rows.nth(usize::from(id.row)).map(|(postback, _)| postback))
 }
 
 /// The rows of a stored batch that have this ref or request id.
 async fn matching(shard: &Shard, id: BatchId, text: &str) -> Result<Vec<Postback>, QueueError> {
     let Some(stored) = shard.batch(id).await? else { return Ok(Vec::new()) };
-    let Ok(batch) = Batch::decode(&stored.bytes) else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for row in 0..batch.len() {
-        let Some((postback, _)) = from_batch(&stored, &batch, row, None) else { continue };
-        if postback.reference.as_deref() == Some(text) || postback.request_id == text {
-            let due = shard.due_ms(id).await?;
-            found.extend(from_batch(&stored, &batch, row, due).map(|(postback, _)| postback));
-        }
-    }
-    Ok(found)
+    let due = shard.due_ms(id).await?;
+    let is_asked = |p: &Postback| p.reference.as_deref() == Some(text) || p.request_id == text;
+    let rows = postbacks(&stored, due).into_iter().map(|(postback, _)| postback);
+    Ok(rows.filter(is_asked).collect())
 }

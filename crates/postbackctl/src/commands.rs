@@ -14,7 +14,10 @@ pub(crate) mod status;
 pub(crate) fn print_postback(postback: &Postback, output: &mut Output) -> anyhow::Result<()> {
     let cause = postback.cause.map(|cause| format!(", cause {cause}")).unwrap_or_default();
     output.line(&format!("{}  {}{cause}", postback.id, postback.state.as_str()))?;
-    output.line(&format!("  {} {}", postback.method, postback.url))?;
+    match postback.method {
+        Some(method) => output.line(&format!("  {method} {}", postback.url))?,
+        None => output.line("  its stored batch cannot be read")?,
+    }
     let reference = postback.reference.as_deref().unwrap_or("-");
     output.line(&format!("  ref {reference}  request {}", postback.request_id))?;
     output.line(&format!("  accepted {}", postback.accepted_at))?;

@@ -47,5 +47,34 @@ pub(super) async fn secure(
     let uri = Uri::builder().scheme("https").authority(host).path_and_query("/").build();
     let uri = uri.map_err(|error| format!("{host}: {error}"))?;
     let mut connector = HttpsConnector::from((Checked(Some(tcp)), tls.clone().into()));
-    connector.call(uri).await.map_err(|error| error.to_string())
+    connector.call(uri).await.map_err(|error| reason(&error.to_string()))
+}
+
+/// The part for people of OpenSSL's `error:NUMBER:library:function:reason:file:line: (certificate's fault)`.
+fn reason(text: &str) -> String {
+    let fields = text.strip_prefix("error:");
+    let reason = fields.and_then(|fields| fields.split(':').nth(3)).unwrap_or(text);
+    match text.rsplit_once(" (") {
+        Some((_, fault)) => format!("{reason}: {}", fault.trim_end_matches(')')),
+        None => reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_openssl_error_is_cut_to_its_reason() {
+        let check = |text: &str, expect: &str| assert_eq!(reason(text), expect);
+        check("unexpected EOF", "unexpected EOF");
+        check(
+            "error:0A00010B:SSL routines:ssl3_get_record:wrong version number:../ssl/record.c:354:",
+            "wrong version number",
+        );
+        check(
+            "error:0A000086:SSL routines:f:certificate verify failed:../ssl/clnt.c:1889: (certificate has expired)",
+            "certificate verify failed: certificate has expired",
+        );
+    }
 }

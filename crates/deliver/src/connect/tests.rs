@@ -1,3 +1,5 @@
+mod hostile;
+
 use std::net::TcpListener;
 
 use super::*;

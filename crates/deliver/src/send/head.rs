@@ -90,3 +90,44 @@ fn method(method: endpoint::Method) -> Method {
         endpoint::Method::Head => Method::HEAD,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use postback_core::endpoint::{BodyTemplate, Endpoint, EndpointTemplate, Unmatched};
+
+    use super::*;
+
+    #[test]
+    fn every_target_that_an_endpoint_makes_is_sent_as_it_is() {
+        let check = |text: &str| {
+            let template = EndpointTemplate {
+                method: endpoint::Method::Get,
+                url: format!("http://a.test/{text}?{text}"),
+                headers: vec![],
+                body: BodyTemplate::None,
+                reference: None,
+                unmatched: Unmatched::Text(String::new()),
+            };
+            let Ok(endpoint) = Endpoint::compile(template) else { return false };
+            let filled = endpoint.fill(&vec![]).unwrap();
+            let prepared = Prepared {
+                method: endpoint::Method::Get,
+                origin: endpoint.origin(),
+                target: &filled.target,
+                headers: &filled.headers,
+                body: None,
+                id: "id",
+                traceparent: "trace",
+                timestamp: 0,
+                signature: None,
+            };
+            assert_eq!(prepared.into_request().unwrap().uri().to_string(), filled.target);
+            true
+        };
+        let sendable = (1..=u8::MAX).filter(|byte| check(&char::from(*byte).to_string())).count();
+        assert!(sendable > 180, "only {sendable} characters could be sent");
+        for text in ["", "?", "//", "..", "%2e%2e", "a?b?c", "\u{1f600}", &"x".repeat(4000)] {
+            assert!(check(text), "{text}");
+        }
+    }
+}

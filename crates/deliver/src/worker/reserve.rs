@@ -34,9 +34,8 @@ impl Worker {
                 self.adopt_unknown().await;
             }
             let busy = self.queued.get() > self.buffer() / 2;
-            let wait = if self.alone.get() && !self.held.borrow().is_empty() {
-                LOOK
-            } else if !self.may_send() {
+            let must_empty = self.alone.get() && !self.held.borrow().is_empty();
+            let wait = if must_empty || !self.may_send() {
                 LOOK
             } else {
                 let rows = if busy { 0 } else { self.buffer() - self.queued.get() };

@@ -1,5 +1,7 @@
 //! Ingest over HTTP, against a real Redis.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 mod answers;
 mod dry_run;
 mod process;

@@ -2,9 +2,8 @@
 
 use postback_core::{
     attempt::Cause,
-    batch::Batch,
     queue::{Queue, Shard, State},
-    view::{Postback, from_batch},
+    view::{Postback, postbacks},
 };
 use serde_json::json;
 
@@ -104,11 +103,7 @@ async fn collect(shard: &Shard, filter: &Filter, found: &mut Vec<Postback>) -> a
         skip += page.len();
         for dead in page {
             let Some(stored) = shard.batch(dead.id).await? else { continue };
-            let Ok(batch) = Batch::decode(&stored.bytes) else { continue };
-            for row in 0..batch.len() {
-                let Some((postback, state)) = from_batch(&stored, &batch, row, None) else {
-                    continue;
-                };
+            for (postback, state) in postbacks(&stored, None) {
                 let is_dead = matches!(state.state, State::Dead(_));
                 if is_dead && filter.accepts(&postback, state.status) {
                     found.push(postback);

@@ -93,6 +93,6 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
         }
         let mut buffer = [0; 4096];
         let n = stream.read(&mut buffer).await.ok().filter(|n| *n > 0)?;
-        text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+        text.push_str(&String::from_utf8_lossy(&buffer[..n]));
     }
 }

@@ -1,0 +1,165 @@
+//! The commands as an operator runs them, against a real Redis.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::{Command, Output};
+
+use postback_core::{
+    attempt::Cause,
+    batch::Batch,
+    endpoint::Method,
+    queue::{Queue, Record, Recorded, Reserve, Settle, SettledBatch, State, encode_log},
+    testing::RedisServer,
+};
+use serde_json::Value;
+
+fn run(server: &RedisServer, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postbackctl"));
+    command.env("REDIS_URL", server.url_text()).args(words).output().unwrap()
+}
+
+fn json(server: &RedisServer, words: &[&str]) -> Value {
+    let out = run(server, &[words, &["--json"]].concat());
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const SEND: [&str; 8] = [
+    "send",
+    "GET",
+    "http://partner.example/p?id={id}&x={x}",
+    "--row",
+    r#"{"id":"8f3a","n":1.10}"#,
+    "--policy",
+    r#"{"ref":"{id}","lane":"bulk"}"#,
+    "--header=X-N: {n}",
+];
+
+/// A worker takes the only batch and gives its only row this end.
+async fn end(server: &RedisServer, state: State, then: Recorded) {
+    let queue = Queue::open(&server.url(), "pb", 1).unwrap();
+    let shard = &queue.shards()[0];
+    shard.beat("w", true, &[]).await.unwrap();
+    let ask = Reserve { worker: "w", rows: 1, batches: 1, held: 0, full: &[] };
+    let taken = shard.reserve(&ask).await.unwrap().batches.remove(0);
+    let batch = Batch::decode(&taken.bytes).unwrap();
+    let mut states = taken.states.unwrap();
+    states.rows[0].state = state;
+    (states.rows[0].attempts, states.rows[0].status) = (1, 410);
+    let record = Record {
+        id: taken.id.postback(0).to_string(),
+        request_id: batch.source(0).request_id.clone(),
+        reference: Some("8f3a".into()),
+        host: "partner.example:80".into(),
+        method: Method::Get,
+        url: "http://partner.example/p?id=8f3a&x=".into(),
+        unmatched: vec!["x".into()],
+        accepted_at_ms: taken.stored_at_ms,
+        attempt: 1,
+        at_ms: taken.stored_at_ms + 5,
+        status: 410,
+        error: Some("status 410".into()),
+        response_time_us: 1500,
+        response_body: "\u{1b}[2Jgone".into(),
+        truncated: true,
+        then,
+    };
+    let settle = Settle {
+        number: 1,
+        batches: vec![SettledBatch { id: taken.id, rows: 1, leave: true, states: Some(states) }],
+        log: encode_log(&[&record]),
+        ..Settle::default()
+    };
+    assert!(shard.settle("w", &settle).await.unwrap());
+}
+
+#[test]
+fn a_dry_run_shows_what_would_be_sent_and_stores_nothing() {
+    let server = RedisServer::start();
+    let shown = json(&server, &[&SEND[..], &["--dry-run"]].concat());
+    let expected = serde_json::json!({
+        "method": "GET", "url": "http://partner.example/p?id=8f3a&x=", "body": null,
+        "headers": {"X-N": "1.10"}, "unmatched": ["x"],
+    });
+    assert_eq!(shown, expected);
+    assert_eq!(json(&server, &["status"])["accepted"], 0);
+}
+
+#[test]
+fn a_sent_postback_is_pending_until_a_worker_takes_it() {
+    let server = RedisServer::start();
+    let id = json(&server, &SEND)["id"].as_str().unwrap().to_owned();
+    let shown = json(&server, &["show", &id]);
+    assert_eq!((&shown["state"], &shown["ref"]), (&"pending".into(), &"8f3a".into()));
+    assert_eq!(shown["url"], "http://partner.example/p?id=8f3a&x=");
+    assert_eq!(shown["attempts"], serde_json::json!([]));
+    assert_eq!(json(&server, &["find", "8f3a"])["postbacks"], serde_json::json!([shown]));
+    let status = json(&server, &["status"]);
+    assert_eq!((&status["pending"], &status["accepted"]), (&1.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn a_delivered_postback_is_found_in_the_log() {
+    let server = RedisServer::start();
+    let id = json(&server, &SEND)["id"].as_str().unwrap().to_owned();
+    end(&server, State::Delivered, Recorded::Delivered).await;
+    let shown = json(&server, &["show", &id]);
+    assert_eq!(
+        (&shown["state"], &shown["attempts"][0]["status"]),
+        (&"delivered".into(), &410.into())
+    );
+    assert_eq!(json(&server, &["find", "8f3a"])["postbacks"][0], shown);
+    let printed = text(&run(&server, &["show", &id]).stdout);
+    assert!(printed.contains("\\u{1b}[2Jgone …") && !printed.contains('\u{1b}'), "{printed}");
+}
+
+#[tokio::test]
+async fn dead_rows_are_listed_by_every_filter() {
+    let server = RedisServer::start();
+    let id = json(&server, &SEND)["id"].as_str().unwrap().to_owned();
+    end(&server, State::Dead(Cause::Status), Recorded::Dead(Cause::Status)).await;
+    let request = json(&server, &["show", &id])["request_id"].as_str().unwrap().to_owned();
+    for (filter, listed) in [
+        (&[][..], 1),
+        (&["--cause", "status"], 1),
+        (&["--cause", "timeout"], 0),
+        (&["--status", "410"], 1),
+        (&["--status", "500"], 0),
+        (&["--host", "partner.example"], 1),
+        (&["--host", "partner.example:80"], 1),
+        (&["--host", "example"], 0),
+        (&["--ref", "8f3a"], 1),
+        (&["--ref", "8f3"], 0),
+        (&["--request", &request], 1),
+    ] {
+        let found = json(&server, &[&["dead", "list"], filter].concat());
+        assert_eq!(found["postbacks"].as_array().unwrap().len(), listed, "{filter:?}");
+    }
+}
+
+#[test]
+fn what_is_not_found_exits_with_1_and_says_how_far_the_log_goes() {
+    let server = RedisServer::start();
+    let out = run(&server, &["find", "nothing"]);
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(1), String::new()));
+    assert!(text(&out.stderr).contains("the delivery log is empty"));
+    let id = format!("{}-0", "a".repeat(22));
+    assert_eq!(run(&server, &["show", &id]).status.code(), Some(1));
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_a_redis_away_with_1() {
+    let server = RedisServer::start();
+    assert_eq!(run(&server, &["show", "no-id"]).status.code(), Some(2));
+    assert_eq!(run(&server, &["dead", "list", "--cause", "boredom"]).status.code(), Some(2));
+    let away = run(&server, &["status", "--redis-url", "redis://u:secret@127.0.0.1:1"]);
+    assert_eq!(away.status.code(), Some(1));
+    let error = text(&away.stderr);
+    assert!(
+        error.contains("cannot reach redis at 127.0.0.1:1") && !error.contains("secret"),
+        "{error}"
+    );
+}
