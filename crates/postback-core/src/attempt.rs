@@ -238,3 +238,118 @@ impl Verdict {
         if wait > left { Next::Dead(Cause::Expired) } else { Next::Retry(wait) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16) -> Outcome {
+        let response = Response {
+            status,
+            retry_after: None,
+            body: b"ok=1".to_vec(),
+            truncated: false,
+            body_failed: None,
+        };
+        Outcome { result: Ok(response), response_time: Duration::ZERO }
+    }
+
+    fn failed(failure: Failure) -> Outcome {
+        Outcome { result: Err(failure), response_time: Duration::ZERO }
+    }
+
+    fn retry(cause: Cause) -> Verdict {
+        Verdict::Retry { cause, after: None }
+    }
+
+    #[test]
+    fn the_status_decides_where_there_is_no_body_rule() {
+        let check = |status, expect| {
+            assert_eq!(answer(status).verdict(&Success::default()), expect, "{status}")
+        };
+        for status in [200, 201, 204, 299] {
+            check(status, Verdict::Delivered);
+        }
+        for status in [408, 425, 429, 500, 502, 503, 504, 599] {
+            check(status, retry(Cause::Status));
+        }
+        for status in [300, 301, 302, 307, 400, 401, 403, 404, 410, 422, 451] {
+            check(status, Verdict::Dead(Cause::Status));
+        }
+    }
+
+    #[test]
+    fn the_policy_s_statuses_win_over_every_list() {
+        let success =
+            Success { status: vec![(204, 204), (503, 503), (302, 302)], ..Success::default() };
+        let check =
+            |status, expect| assert_eq!(answer(status).verdict(&success), expect, "{status}");
+        check(503, Verdict::Delivered);
+        check(302, Verdict::Delivered);
+        check(200, Verdict::Dead(Cause::Status));
+    }
+
+    #[test]
+    fn a_body_rule_is_judged_on_a_whole_body_only() {
+        let success = Success { body_contains: Some("ok=1".into()), ..Success::default() };
+        assert_eq!(answer(200).verdict(&success), Verdict::Delivered);
+        let excludes = Success { body_excludes: Some("ok=1".into()), ..Success::default() };
+        assert_eq!(answer(200).verdict(&excludes), retry(Cause::Rule));
+        let mut cut = answer(200);
+        if let Ok(response) = &mut cut.result {
+            response.body_failed = Some(Failure::Reset("cut".into()));
+        }
+        assert_eq!(cut.verdict(&success), retry(Cause::Reset));
+        assert_eq!(cut.verdict(&Success::default()), Verdict::Delivered);
+    }
+
+    #[test]
+    fn what_brought_no_answer_is_retried_but_for_a_blocked_address() {
+        let check =
+            |failure, expect| assert_eq!(failed(failure).verdict(&Success::default()), expect);
+        check(Failure::Blocked(String::new()), Verdict::Dead(Cause::Blocked));
+        check(Failure::Dns(String::new()), retry(Cause::Dns));
+        check(Failure::Connect(String::new()), retry(Cause::Connect));
+        check(Failure::Tls(String::new()), retry(Cause::Tls));
+        check(Failure::Timeout(String::new()), retry(Cause::Timeout));
+        check(Failure::Reset(String::new()), retry(Cause::Reset));
+        check(Failure::Protocol(String::new()), retry(Cause::Protocol));
+    }
+
+    #[test]
+    fn the_schedule_has_one_attempt_more_than_waits() {
+        let waits = [5, 30].map(Duration::from_secs);
+        let day = Duration::from_secs(86_400);
+        let check = |attempts, jitter, left, expect| {
+            assert_eq!(retry(Cause::Timeout).next(attempts, &waits, jitter, left), expect);
+        };
+        check(1, 0.0, day, Next::Retry(Duration::from_secs(5)));
+        check(2, 1.0, day, Next::Retry(Duration::from_secs(36)));
+        check(2, -1.0, day, Next::Retry(Duration::from_secs(24)));
+        check(3, 0.0, day, Next::Dead(Cause::Timeout));
+        check(1, 0.0, Duration::from_secs(4), Next::Dead(Cause::Expired));
+    }
+
+    #[test]
+    fn a_longer_retry_after_is_followed_up_to_an_hour() {
+        let wish = |seconds| {
+            let mut outcome = answer(503);
+            if let Ok(response) = &mut outcome.result {
+                response.retry_after = Some(Duration::from_secs(seconds));
+            }
+            let waits = [Duration::from_secs(5)];
+            outcome.verdict(&Success::default()).next(1, &waits, 0.0, Duration::from_secs(86_400))
+        };
+        assert_eq!(wish(1), Next::Retry(Duration::from_secs(5)));
+        assert_eq!(wish(60), Next::Retry(Duration::from_secs(60)));
+        assert_eq!(wish(999_999), Next::Retry(MAX_RETRY_AFTER));
+    }
+
+    #[test]
+    fn causes_keep_their_numbers() {
+        for (number, (cause, name)) in (0..).zip(Cause::NAMES) {
+            assert_eq!((cause as u8, cause.name()), (number, name));
+            assert_eq!(Cause::from_number(number), Some(cause));
+        }
+    }
+}

@@ -46,6 +46,7 @@ struct World {
     dice: Dice,
     workers: Vec<Worker>,
     accepted: u64,
+    logged: u64,
 }
 
 fn template() -> EndpointTemplate {
@@ -124,7 +125,8 @@ impl World {
 
     /// Some rows of some held batches get outcomes; some batches leave.
     async fn settle(&mut self, worker: usize) {
-        let mut settle = Settle::default();
+        let mut settle = Settle { log: vec![1], ..Settle::default() };
+        self.logged += 1;
         let mut held = std::mem::take(&mut self.workers[worker].held);
         for (id, states) in &mut held {
             if self.dice.roll(4) == 0 {
@@ -285,6 +287,11 @@ impl World {
             places.keys().all(|id| stored.contains(id.as_str())),
             "step {step}: a place without a batch"
         );
+        assert_eq!(
+            self.ask::<u64>(&["XLEN", "log"]),
+            self.logged,
+            "step {step}: a repeated settle was logged"
+        );
         let stats = self.shard().stats().await.unwrap();
         assert_eq!(
             (stats.pending, stats.dead, stats.bytes, stats.accepted),
@@ -304,7 +311,7 @@ async fn run(server: &RedisServer, seed: u64, steps: u32) {
     let queue = Queue::open(&server.url(), &prefix, 1).unwrap();
     let redis = redis::Client::open(server.url_text()).unwrap().get_connection().unwrap();
     let dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let mut world = World { queue, redis, prefix, dice, workers: vec![], accepted: 0 };
+    let mut world = World { queue, redis, prefix, dice, workers: vec![], accepted: 0, logged: 0 };
     for step in 0..steps {
         world.step().await;
         world.check(step).await;
