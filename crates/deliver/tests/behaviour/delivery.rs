@@ -142,3 +142,22 @@ async fn a_delivered_body_that_fails_the_rule_is_retried_then_dead_by_rule() {
     let shown = stack.queue.postback(stored[0].id.postback(0)).await.unwrap().unwrap();
     assert_eq!((shown.cause, shown.attempts.len()), (Some(Cause::Rule), 2));
 }
+
+#[tokio::test]
+async fn several_shards_deliver_like_one() {
+    let mut stack = Stack::start_with_shards(4);
+    for host in 0..8 {
+        let policy = Policy { label: Some(format!("l{host}")), ..Policy::default() };
+        stack.enqueue(&stack.endpoint("/x?n={n}"), &policy, &[vec![Value::Null]]).await;
+    }
+    stack.deliver(&["--shards", "4"]);
+    let mut delivered = 0;
+    for shard in stack.queue.shards() {
+        let accepted = shard.stats().await.unwrap().accepted;
+        while shard.stats().await.unwrap().delivered < accepted {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        delivered += accepted;
+    }
+    assert_eq!((delivered, stack.seen().len()), (8, 8));
+}

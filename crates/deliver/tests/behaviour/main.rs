@@ -3,4 +3,5 @@
 mod crash;
 mod delivery;
 mod options;
+mod start;
 mod support;

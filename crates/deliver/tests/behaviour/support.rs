@@ -55,7 +55,14 @@ impl Stack {
     }
 
     pub(crate) fn start_with(redis_options: &[&str]) -> Stack {
-        let redis = RedisServer::start_with(redis_options);
+        Stack::start_on(RedisServer::start_with(redis_options), 1)
+    }
+
+    pub(crate) fn start_with_shards(shards: u16) -> Stack {
+        Stack::start_on(RedisServer::start(), shards)
+    }
+
+    fn start_on(redis: RedisServer, shards: u16) -> Stack {
         let journal = redis.dir().join("journal");
         let mut sink = program("postback-bench")
             .args(["sink", "--listen", "127.0.0.1:0", "--journal"])
@@ -69,7 +76,7 @@ impl Stack {
             .expect("its first line");
         let port =
             line.trim().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        let queue = Queue::open(&redis.url(), "pb", 1).expect("a queue");
+        let queue = Queue::open(&redis.url(), "pb", shards).expect("a queue");
         Stack { redis, queue, port, sink, journal, delivers: vec![] }
     }
 
@@ -83,9 +90,15 @@ impl Stack {
         self.spawn(&[])
     }
 
+    pub(crate) fn deliver_command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_deliver"));
+        command.env("REDIS_URL", self.redis.url_text());
+        command
+    }
+
     fn spawn(&mut self, options: &[&str]) -> usize {
-        let child = Command::new(env!("CARGO_BIN_EXE_deliver"))
-            .env("REDIS_URL", self.redis.url_text())
+        let child = self
+            .deliver_command()
             .args(["--metrics-listen", "127.0.0.1:0"])
             .args(options)
             .spawn()

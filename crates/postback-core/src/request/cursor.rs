@@ -191,6 +191,8 @@ pub(super) fn duplicate_key(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(text: &str) -> Result<String, String> {
@@ -198,16 +200,19 @@ mod tests {
         Ok(show(&value))
     }
 
+    /// Compact JSON.
     fn show(value: &Value<'_>) -> String {
         match value {
             Value::Null => "null".into(),
-            Value::Text(text) => format!("{text:?}"),
+            Value::Text(text) => serde_json::Value::from(text.as_ref()).to_string(),
             Value::Literal(text) => text.to_string(),
             Value::List(items) => {
                 format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(","))
             }
             Value::Object(members) => {
-                let member = |(key, value): &(Cow<'_, str>, _)| format!("{key:?}:{}", show(value));
+                let key = |key: &str| serde_json::Value::from(key).to_string();
+                let member =
+                    |(name, value): &(Cow<'_, str>, _)| format!("{}:{}", key(name), show(value));
                 format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
             }
         }
@@ -227,11 +232,39 @@ mod tests {
         check(r#""a\/b\"\\""#, r#""a/b\"\\""#);
         check(r#""\ud83d\ude00 é""#, r#""😀 é""#);
         check("[]", "[]");
+        let deepest = "[".repeat(128) + &"]".repeat(128);
+        check(&deepest, &deepest);
         check("[ [ ] , { } ]", "[[],{}]");
         check(
             r#"{ "a" : [ "]}" , 2 ] , "b\u0062" : { "c" : null } }"#,
             r#"{"a":["]}",2],"bb":{"c":null}}"#,
         );
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            any::<String>().prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(5, 60, 6, |inner| {
+            let object = prop::collection::btree_map(any::<String>(), inner.clone(), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(serde_json::Value::from),
+                object.prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_read_as_serde_json_reads_it(json in any_json()) {
+            for text in [json.to_string(), format!("{json:#}\n")] {
+                let shown = read(&text).unwrap();
+                prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), json.clone());
+            }
+        }
     }
 
     #[test]
