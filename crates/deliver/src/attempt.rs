@@ -75,7 +75,7 @@ async fn send_row(
     let timeout = batch
         .policy
         .timeout_ms
-        .map_or_else(|| worker.process.config.timeout(), Duration::from_millis);
+        .map_or_else(|| worker.process.config.timeout, Duration::from_millis);
     let cut = worker.cut.notified();
     tokio::select! {
         outcome = send(connection, &worker.process.dialer, request, timeout) => return outcome,
@@ -95,14 +95,14 @@ fn cut_off(worker: &Worker, began_ms: u64) -> Outcome {
 fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome) -> Next {
     let policy = &item.held.batch.policy;
     let attempts = u32::from(attempts_before(item)) + 1;
-    let configured = worker.process.config.retries();
-    let retries = policy
+    let given: Option<Vec<_>> = policy
         .retries_ms
         .as_ref()
-        .map_or(configured, |all| all.iter().copied().map(Duration::from_millis).collect());
+        .map(|all| all.iter().copied().map(Duration::from_millis).collect());
+    let retries = given.as_ref().unwrap_or(&worker.process.config.retries.0);
     let left = time_left(worker, item, worker.now_ms());
     let next =
-        outcome.verdict(&policy.success).next(attempts, &retries, jitter(item, attempts), left);
+        outcome.verdict(&policy.success).next(attempts, retries, jitter(item, attempts), left);
     worker.process.metrics.observe(outcome, next);
     next
 }
@@ -171,7 +171,7 @@ fn attempts_before(item: &Item) -> u8 {
 fn time_left(worker: &Worker, item: &Item, now_ms: u64) -> Duration {
     let expires_in = item.held.batch.policy.expires_in_ms;
     let expires_in =
-        expires_in.map_or_else(|| worker.process.config.expires_in(), Duration::from_millis);
+        expires_in.map_or_else(|| worker.process.config.expires_in, Duration::from_millis);
     let ends_ms = item.held.stored_at_ms.saturating_add(expires_in.as_millis() as u64);
     Duration::from_millis(ends_ms.saturating_sub(now_ms))
 }

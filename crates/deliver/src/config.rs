@@ -1,11 +1,11 @@
 //! The options of `deliver`: flag > environment > default.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 use ipnet::IpNet;
 use postback_core::{
-    policy::{DEFAULT_EXPIRES_IN, DEFAULT_RETRIES, DEFAULT_TIMEOUT, parse_duration},
+    policy::{MAX_EXPIRES_IN, MAX_RETRIES, MAX_RETRY, MAX_TIMEOUT, parse_duration},
     redis::RedisUrl,
 };
 
@@ -40,17 +40,17 @@ pub struct Config {
     #[arg(long, env = "DELIVER_PER_HOST", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub per_host: u32,
 
-    /// Waits before each retry, where a request's policy names none; at most 20 [default: 5s,30s,2m,10m,30m,2h,6h]
-    #[arg(long, env = "DELIVER_RETRIES", value_delimiter = ',', value_parser = parse_duration)]
-    pub retries: Option<Vec<Duration>>,
+    /// Waits before each retry, where a request's policy names none; at most 20
+    #[arg(long, env = "DELIVER_RETRIES", default_value = "5s,30s,2m,10m,30m,2h,6h")]
+    pub retries: Retries,
 
-    /// From the first byte out to the last byte in, where a request's policy names none; at most 60s [default: 10s]
-    #[arg(long, env = "DELIVER_TIMEOUT", value_parser = parse_duration)]
-    pub timeout: Option<Duration>,
+    /// From the first byte out to the last byte in, where a request's policy names none; at most 60s
+    #[arg(long, env = "DELIVER_TIMEOUT", default_value = "10s", value_parser = at_most(MAX_TIMEOUT))]
+    pub timeout: Duration,
 
-    /// How long a row may wait for its delivery, where a request's policy says nothing; at most 7d [default: 24h]
-    #[arg(long, env = "DELIVER_EXPIRES_IN", value_parser = parse_duration)]
-    pub expires_in: Option<Duration>,
+    /// How long a row may wait for its delivery, where a request's policy says nothing; at most 7d
+    #[arg(long, env = "DELIVER_EXPIRES_IN", default_value = "24h", value_parser = at_most(MAX_EXPIRES_IN))]
+    pub expires_in: Duration,
 
     /// How long SIGTERM lets requests in flight go on
     #[arg(long, env = "DELIVER_DRAIN", default_value = "30s", value_parser = parse_duration)]
@@ -73,19 +73,54 @@ pub struct Config {
     pub metrics_listen: String,
 }
 
-impl Config {
-    /// The waits before each retry.
-    pub fn retries(&self) -> Vec<Duration> {
-        self.retries.clone().unwrap_or_else(|| DEFAULT_RETRIES.to_vec())
+/// Reads a duration no longer than `most`.
+fn at_most(most: Duration) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    move |text| match parse_duration(text) {
+        Ok(duration) if duration <= most => Ok(duration),
+        Ok(_) => Err(format!("is longer than {} s", most.as_secs())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The waits before each retry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retries(pub Vec<Duration>);
+
+impl FromStr for Retries {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let waits = text.split(',').filter(|wait| !wait.is_empty()).map(at_most(MAX_RETRY));
+        let waits = waits.collect::<Result<Vec<_>, _>>()?;
+        if waits.len() > MAX_RETRIES {
+            return Err(format!("has {} waits; at most {MAX_RETRIES} are allowed", waits.len()));
+        }
+        Ok(Retries(waits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use postback_core::policy::{DEFAULT_EXPIRES_IN, DEFAULT_RETRIES, DEFAULT_TIMEOUT};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_policy_s() {
+        Config::command().debug_assert();
+        let config = Config::parse_from(["deliver"]);
+        assert_eq!(config.retries.0, DEFAULT_RETRIES);
+        assert_eq!((config.timeout, config.expires_in), (DEFAULT_TIMEOUT, DEFAULT_EXPIRES_IN));
     }
 
-    /// The time-out of one attempt.
-    pub fn timeout(&self) -> Duration {
-        self.timeout.unwrap_or(DEFAULT_TIMEOUT)
-    }
-
-    /// The time after which a row is not sent any more.
-    pub fn expires_in(&self) -> Duration {
-        self.expires_in.unwrap_or(DEFAULT_EXPIRES_IN)
+    #[test]
+    fn retries_are_a_list_of_bounded_waits() {
+        let check = |text: &str, expect| assert_eq!(text.parse::<Retries>().ok(), expect, "{text}");
+        check("1s,250ms", Some(Retries(vec![Duration::from_secs(1), Duration::from_millis(250)])));
+        check("", Some(Retries(vec![])));
+        check("25h", None);
+        check("1s,x", None);
+        check(&["1s"; 21].join(","), None);
     }
 }

@@ -68,6 +68,8 @@ fn wrong_options_exit_with_2_and_a_taken_port_with_1_naming_it() {
         assert!(error.contains(word), "{options:?}: {error}");
     };
     check(&["--timeout", "5 minutes"], 2, "--timeout");
+    check(&["--timeout", "61s"], 2, "longer than 60 s");
+    check(&["--retries", &["1s"; 21].join(",")], 2, "--retries");
     check(&["--allow-net", "10.0.0.0/99"], 2, "--allow-net");
     check(&["--redis-url", "http://u:secret@x"], 2, "redis://");
     check(&["--concurrency", "0"], 2, "--concurrency");

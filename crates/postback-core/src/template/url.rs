@@ -144,6 +144,9 @@ impl UrlTemplate {
     ///
     /// # Errors
     /// When a brace has no partner or a placeholder is not written as RFC 6570 and the additions say.
+    ///
+    /// # Panics
+    /// When `start` is not at a character of `text` or its end.
     pub fn parse(
         text: &str,
         start: usize,
