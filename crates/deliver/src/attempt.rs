@@ -61,16 +61,17 @@ async fn send_row(
     let batch = &item.held.batch;
     let id = item.held.id.postback(item.row).to_string();
     let traceparent = traceparent(batch.source(item.row).traceparent.as_deref());
+    let (timestamp, body) = (began_ms / 1000, filled.body.as_deref());
     let request = Prepared {
         method: batch.endpoint.template().method,
         origin: &lane.origin,
         target: &filled.target,
         headers: &filled.headers,
-        body: filled.body.as_deref(),
+        body,
         id: &id,
         traceparent: &traceparent,
-        timestamp: began_ms / 1000,
-        signature: None,
+        timestamp,
+        signature: worker.process.keys.sign(&id, timestamp, body.unwrap_or_default()),
     };
     let timeout = batch
         .policy

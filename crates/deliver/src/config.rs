@@ -60,6 +60,10 @@ pub struct Config {
     #[arg(long, env = "DELIVER_ALLOW_NET", value_delimiter = ',')]
     pub allow_net: Vec<IpNet>,
 
+    /// Keys for `webhook-signature` (Standard Webhooks), one `whsec_…` a line; the first signs first
+    #[arg(long, env = "DELIVER_SIGNING_KEY_FILE")]
+    pub signing_key_file: Option<PathBuf>,
+
     /// Root certificates (PEM) to trust beside the system's
     #[arg(long, env = "DELIVER_CA_FILE")]
     pub ca_file: Option<PathBuf>,

@@ -14,6 +14,7 @@ mod process;
 mod record;
 mod run;
 mod send;
+mod sign;
 mod worker;
 
 pub use self::{config::Config, run::run};

@@ -8,11 +8,15 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{config::Config, connect::Dialer, lane::Lane, metrics::Metrics, worker::Worker};
+use crate::{
+    config::Config, connect::Dialer, lane::Lane, metrics::Metrics, sign::SigningKeys,
+    worker::Worker,
+};
 
 pub(crate) struct Process {
     pub(crate) config: Config,
     pub(crate) dialer: Dialer,
+    pub(crate) keys: SigningKeys,
     pub(crate) metrics: Metrics,
     /// Lanes that would send more if there were slots, in the order in which they get one.
     pub(crate) starved: RefCell<VecDeque<(Rc<Worker>, Rc<Lane>)>>,
@@ -23,10 +27,16 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(config: Config, dialer: Dialer, metrics: Metrics) -> Rc<Process> {
+    pub(crate) fn new(
+        config: Config,
+        dialer: Dialer,
+        keys: SigningKeys,
+        metrics: Metrics,
+    ) -> Rc<Process> {
         Rc::new(Process {
             config,
             dialer,
+            keys,
             metrics,
             starved: RefCell::default(),
             stopping: Cell::new(false),

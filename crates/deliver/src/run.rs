@@ -14,6 +14,7 @@ use crate::{
     connect::{Dialer, DialerConfig},
     metrics::{Metrics, serve},
     process::Process,
+    sign::SigningKeys,
     worker::Worker,
 };
 
@@ -34,7 +35,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         bind: config.bind,
     })?;
     let queue = Queue::open(&config.redis_url, &config.redis_prefix, config.shards)?;
-    let process = Process::new(config, dialer, Metrics::new());
+    let keys = config.signing_key_file.as_deref().map(SigningKeys::read).transpose()?;
+    let process = Process::new(config, dialer, keys.unwrap_or_default(), Metrics::new());
     let shards = 0..queue.shards().len();
     let workers =
         shards.map(|n| Worker::new(process.clone(), &queue, n)).collect::<Result<Vec<_>, _>>()?;

@@ -1,5 +1,4 @@
 //! The delivery log is bounded by bytes: what comes in pushes the oldest out.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use postback_core::{
     queue::{Queue, Settle},

@@ -111,12 +111,14 @@ fn a_signal_lets_requests_in_progress_finish_and_exits_0() {
         let (first, last) = whole.split_at(whole.len() - 5);
         stream.write_all(first).unwrap();
         // The interim answer tells that the request is in progress.
-        stream.read_exact(&mut [0; 25]).unwrap();
+        let mut interim = [0; 25];
+        stream.read_exact(&mut interim).unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
         ingest.signal(signal);
         while UnixStream::connect(&path).is_ok() {
             std::thread::yield_now();
         }
-        if let Err(e) = stream.write_all(last) { panic!("{e} {:?}", ingest.end()); }
+        if let Err(e) = stream.write_all(last) { panic!("{e} {:?} {:?}", read(stream), ingest.end()); }
         assert_eq!(read(stream).status, 202, "{signal}");
         let (code, log) = ingest.end();
         assert_eq!(code, Some(0), "{log}");
