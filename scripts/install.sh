@@ -58,7 +58,7 @@ install_missing() {
             sudo -n true 2>/dev/null ||
                 die "may not install them (not root, and no sudo without a password). Have this run first:
   sudo apt-get update && sudo apt-get install --no-install-recommends ${packages[*]}
-Debian starts their system services then, which are not needed here: sudo systemctl disable --now redis-server nginx supervisor"
+(Where that starts system services, they are not needed here: systemctl disable --now redis-server nginx supervisor)"
             root=(sudo -n)
         fi
         "${root[@]}" bash -c "$(declare -f apt_install); apt_install \"\$@\"" apt_install "${packages[@]}" ||

@@ -3,16 +3,16 @@
 use std::{rc::Rc, time::Duration};
 
 use postback_core::{
-    attempt::{Cause, Failure, Next, Outcome},
+    attempt::{Cause, Failure, MAX_RETRY_AFTER, Next, Outcome, Response},
     endpoint::Filled,
-    queue::{RowState, State},
+    queue::{PARK, RowState, State},
 };
 
 use crate::{
     lane::Lane,
     record::{Attempted, record},
     send::{Connection, Prepared, send},
-    worker::{Item, Worker},
+    worker::{Held, Item, Worker},
 };
 
 /// Sends a row, unless its time is over, and hands on what became of it.
@@ -22,6 +22,10 @@ pub(crate) async fn run(
     item: Item,
     connection: &mut Option<Connection>,
 ) {
+    // The lease may have ended, or the process begun to stop, since the row was handed out.
+    if !worker.may_send() {
+        return worker.close(&item, false);
+    }
     let began_ms = worker.now_ms();
     let nothing = Attempted { at_ms: began_ms, outcome: None };
     match fill(&item) {
@@ -30,13 +34,16 @@ pub(crate) async fn run(
             log::error!("postback {id}: {why}; it is dead, cause undecodable");
             finish(worker, &item, &nothing, None, Next::Dead(Cause::Undecodable));
         }
-        Ok(filled) if time_left(worker, &item, began_ms).is_zero() => {
+        Ok(filled) if time_left(worker, &item.held, began_ms).is_zero() => {
             finish(worker, &item, &nothing, Some(filled), Next::Dead(Cause::Expired));
         }
         Ok(filled) => {
-            let outcome = send_row(worker, lane, &item, &filled, connection, began_ms).await;
+            let sent = send_row(worker, lane, &item, &filled, connection, began_ms).await;
+            if let Some(outcome) = &sent {
+                steer(worker, lane, &item.held, outcome);
+            }
+            let outcome = sent.unwrap_or_else(|| cut_off(worker, began_ms));
             let next = judge(worker, &item, &outcome);
-            steer(worker, lane, &item, &outcome);
             let attempted = Attempted { at_ms: began_ms, outcome: Some(outcome) };
             finish(worker, &item, &attempted, Some(filled), next);
         }
@@ -50,6 +57,7 @@ fn fill(item: &Item) -> Result<Filled<'_>, String> {
     batch.endpoint.fill(&row).map_err(|error| error.to_string())
 }
 
+/// `None`: it was cut off by the end of the drain or of the lease.
 async fn send_row(
     worker: &Worker,
     lane: &Lane,
@@ -57,7 +65,7 @@ async fn send_row(
     filled: &Filled<'_>,
     connection: &mut Option<Connection>,
     began_ms: u64,
-) -> Outcome {
+) -> Option<Outcome> {
     let batch = &item.held.batch;
     let id = item.held.id.postback(item.row).to_string();
     let traceparent = traceparent(batch.source(item.row).traceparent.as_deref());
@@ -79,11 +87,11 @@ async fn send_row(
         .map_or_else(|| worker.process.config.timeout, Duration::from_millis);
     let cut = worker.cut.notified();
     tokio::select! {
-        outcome = send(connection, &worker.process.dialer, request, timeout) => return outcome,
+        outcome = send(connection, &worker.process.dialer, request, timeout) => return Some(outcome),
         () = cut => {}
     }
     *connection = None;
-    cut_off(worker, began_ms)
+    None
 }
 
 /// What is written down for a request that was still open at the end of the drain or of the lease.
@@ -101,7 +109,7 @@ fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome) -> Next {
         .as_ref()
         .map(|all| all.iter().copied().map(Duration::from_millis).collect());
     let retries = given.as_ref().unwrap_or(&worker.process.config.retries.0);
-    let left = time_left(worker, item, worker.now_ms());
+    let left = time_left(worker, &item.held, worker.now_ms());
     let next =
         outcome.verdict(&policy.success).next(attempts, retries, jitter(item, attempts), left);
     worker.process.metrics.observe(outcome, next);
@@ -109,29 +117,31 @@ fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome) -> Next {
 }
 
 /// What the outcome means for the lane: its breaker, a probe's answer, a 429's wish.
-fn steer(worker: &Worker, lane: &Lane, item: &Item, outcome: &Outcome) {
+fn steer(worker: &Worker, lane: &Lane, held: &Held, outcome: &Outcome) {
     let failure = outcome.breaker_failure();
     let why = || match &outcome.result {
         Ok(response) => format!("status {}", response.status),
         Err(failure) => failure.to_string(),
     };
-    let wish = outcome.result.as_ref().ok().filter(|r| r.status == 429).and_then(|r| r.retry_after);
     let many = lane.breaker.count(failure);
+    let wish = outcome.result.as_ref().ok().filter(|r| r.status == 429).and_then(|r| r.retry_after);
     if let Some(wait) = wish.filter(|wait| !wait.is_zero()) {
-        if item.held.probe || !lane.breaker.is_parked() {
-            worker.park(lane, wait.min(postback_core::attempt::MAX_RETRY_AFTER), why());
+        if held.probe || !lane.breaker.is_parked() {
+            held.answered.set(true);
+            worker.park(lane, wait.min(MAX_RETRY_AFTER), why());
         }
-    } else if item.held.probe {
-        match failure {
-            Some(false) => worker.open_lane(lane),
-            _ => worker.park(lane, postback_core::queue::PARK, format!("probe: {}", why())),
+    } else if held.probe {
+        match (&outcome.result, failure) {
+            // Says nothing of the partner: another row may probe.
+            (Err(Failure::Blocked(_)), _) => return,
+            // It answers, if not always to the end.
+            (_, Some(false)) => worker.open_lane(lane),
+            (Ok(Response { status: ..500, body_failed: Some(_), .. }), _) => worker.open_lane(lane),
+            _ => worker.park(lane, PARK, format!("probe: {}", why())),
         }
+        held.answered.set(true);
     } else if many {
-        worker.park(
-            lane,
-            postback_core::queue::PARK,
-            format!("10 failures in a row, the last: {}", why()),
-        );
+        worker.park(lane, PARK, format!("10 failures in a row, the last: {}", why()));
     }
 }
 
@@ -169,11 +179,11 @@ fn attempts_before(item: &Item) -> u8 {
     item.held.states.borrow().rows.get(usize::from(item.row)).map_or(0, |row| row.attempts)
 }
 
-fn time_left(worker: &Worker, item: &Item, now_ms: u64) -> Duration {
-    let expires_in = item.held.batch.policy.expires_in_ms;
-    let expires_in =
-        expires_in.map_or_else(|| worker.process.config.expires_in, Duration::from_millis);
-    let ends_ms = item.held.stored_at_ms.saturating_add(expires_in.as_millis() as u64);
+/// How long the rows of a batch may still be sent; `now_ms` is Redis's time.
+pub(crate) fn time_left(worker: &Worker, held: &Held, now_ms: u64) -> Duration {
+    let expires_in = held.batch.policy.expires_in_ms;
+    let expires_in = expires_in.map_or(worker.process.config.expires_in, Duration::from_millis);
+    let ends_ms = held.stored_at_ms.saturating_add(expires_in.as_millis() as u64);
     Duration::from_millis(ends_ms.saturating_sub(now_ms))
 }
 

@@ -10,7 +10,10 @@ use std::{
 };
 
 use postback_core::{endpoint::Origin, id::LaneId};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use crate::{
     attempt,
@@ -58,17 +61,20 @@ impl Lane {
         self.queue.borrow().len()
     }
 
-    /// So many rows wait that more would only fill the buffer: twice what can be in flight.
-    pub(crate) fn is_full(&self, per_host: u32) -> bool {
-        self.queued() >= 2 * per_host as usize
+    /// Whether so many rows wait that more could not be sent soon.
+    pub(crate) fn is_full(&self, worker: &Worker) -> bool {
+        self.queued() >= worker.lane_limit()
     }
 
-    pub(crate) fn push(&self, item: Item) {
+    pub(crate) fn push(&self, worker: &Worker, item: Item) {
+        let before = self.queued();
         self.queue.borrow_mut().push_back(item);
+        worker.queue_changed(before, self.queued());
     }
 
     /// Takes every row that is not yet sent out of the queue.
-    pub(crate) fn take_unsent(&self) -> VecDeque<Item> {
+    pub(crate) fn take_unsent(&self, worker: &Worker) -> VecDeque<Item> {
+        worker.queue_changed(self.queued(), 0);
         self.queue.take()
     }
 
@@ -106,32 +112,41 @@ impl Lane {
             }
             return None;
         }
-        let was_full = self.is_full(per_host);
+        let before = self.queued();
         let item = self.queue.borrow_mut().pop_front()?;
+        worker.queue_changed(before, before - 1);
         self.in_flight.set(self.in_flight.get() + 1);
         process.take_slot();
-        worker.left_queue(was_full && !self.is_full(per_host));
         Some(item)
     }
 
     fn release(&self, process: &Process) {
         self.in_flight.set(self.in_flight.get() - 1);
         process.free_slot();
-        let starved = process.starved.borrow_mut().pop_front();
-        if let Some((worker, lane)) = starved {
+        // A lane whose rows are gone meanwhile must not use up the turn of the next.
+        let (free, starved) = (process.free_slots(), process.starved.borrow().len());
+        for _ in 0..starved {
+            let Some((worker, lane)) = process.starved.borrow_mut().pop_front() else { break };
             lane.starved.set(false);
             lane.pump(&worker);
+            if process.free_slots() < free {
+                break;
+            }
         }
     }
 
     /// Waits for a row to come to this connection; `None` after 30 s, or where enough connections wait.
-    async fn wait(&self) -> Option<Item> {
-        if self.idle.borrow().len() >= MAX_IDLE {
+    async fn wait(&self, process: &Process) -> Option<Item> {
+        if self.idle.borrow().len() >= MAX_IDLE || process.idle.get() >= process.config.concurrency
+        {
             return None;
         }
         let (sender, mut receiver) = oneshot::channel();
         self.idle.borrow_mut().push(sender);
-        if let Ok(item) = timeout(IDLE, &mut receiver).await {
+        process.idle.set(process.idle.get() + 1);
+        let waited = timeout(IDLE, &mut receiver).await;
+        process.idle.set(process.idle.get() - 1);
+        if let Ok(item) = waited {
             return item.ok();
         }
         receiver.close();
@@ -149,7 +164,9 @@ async fn serve(worker: Rc<Worker>, lane: Rc<Lane>, first: Item) {
         lane.release(&worker.process);
         let next = match lane.next(&worker) {
             Some(next) => Some(next),
-            None if connection.as_ref().is_some_and(Connection::is_usable) => lane.wait().await,
+            None if connection.as_ref().is_some_and(Connection::is_usable) => {
+                lane.wait(&worker.process).await
+            }
             None => None,
         };
         match next {
@@ -166,16 +183,23 @@ async fn serve(worker: Rc<Worker>, lane: Rc<Lane>, first: Item) {
 pub(crate) struct Breaker {
     failures: Cell<u32>,
     parked: Cell<bool>,
+    /// The last failure or parking.
+    troubled: Cell<Option<Instant>>,
 }
 
 impl Breaker {
     /// So many failures in a row park the lane.
     const LIMIT: u32 = 10;
+    /// A lane without rows is remembered so long for its failures.
+    const MEMORY: Duration = Duration::from_secs(600);
 
     /// Takes in what [`postback_core::attempt::Outcome::breaker_failure`] made of an outcome. True: park now.
     pub(crate) fn count(&self, failure: Option<bool>) -> bool {
         match failure {
-            Some(true) => self.failures.set(self.failures.get() + 1),
+            Some(true) => {
+                self.failures.set(self.failures.get() + 1);
+                self.troubled.set(Some(Instant::now()));
+            }
             Some(false) => self.failures.set(0),
             None => {}
         }
@@ -184,6 +208,7 @@ impl Breaker {
 
     pub(crate) fn park(&self) {
         self.parked.set(true);
+        self.troubled.set(Some(Instant::now()));
     }
 
     pub(crate) fn is_parked(&self) -> bool {
@@ -196,7 +221,8 @@ impl Breaker {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.failures.get() == 0 && !self.parked.get()
+        (self.failures.get() == 0 && !self.parked.get())
+            || self.troubled.get().is_none_or(|at| at.elapsed() > Self::MEMORY)
     }
 }
 

@@ -13,6 +13,12 @@ use tokio::{
 fn main() -> ExitCode {
     let config = Config::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    // A task that panicked would keep its slot and its batch for good: the lease brings the work back.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, rc::Rc, sync::atomic::AtomicU64, time::Duration};
 
-use anyhow::Context as _;
 use http_body_util::Full;
 use hyper::{
     Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn,
@@ -99,10 +98,17 @@ pub(crate) async fn serve(
     listener: TcpListener,
     process: Rc<crate::process::Process>,
     is_ready: Rc<dyn Fn() -> bool>,
-) -> anyhow::Result<()> {
+) {
     loop {
-        let (stream, _) =
-            listener.accept().await.context("cannot accept on the metrics listener")?;
+        let (stream, _) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, mostly; others will be closed soon.
+                log::warn!("cannot accept on the metrics listener: {error}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        };
         let (process, is_ready) = (process.clone(), is_ready.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
             let (status, kind, text) = match request.uri().path() {

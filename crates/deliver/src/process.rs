@@ -23,6 +23,8 @@ pub(crate) struct Process {
     pub(crate) stopping: Cell<bool>,
     /// Told when the last request in flight is over.
     pub(crate) quiet: Notify,
+    /// Connections kept without a request; at most `--concurrency`.
+    pub(crate) idle: Cell<u32>,
     in_flight: Cell<usize>,
 }
 
@@ -41,6 +43,7 @@ impl Process {
             starved: RefCell::default(),
             stopping: Cell::new(false),
             quiet: Notify::new(),
+            idle: Cell::new(0),
             in_flight: Cell::new(0),
         })
     }

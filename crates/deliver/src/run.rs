@@ -108,5 +108,8 @@ async fn drain(process: &Process, workers: &[Rc<Worker>]) {
         }
         sleep(Duration::from_millis(5)).await;
     }
+    for worker in workers {
+        worker.retire().await;
+    }
     log::info!("stopped");
 }

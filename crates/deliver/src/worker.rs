@@ -13,7 +13,7 @@ use std::{
 use postback_core::{
     batch::Batch,
     id::{BatchId, LaneId},
-    queue::{LaneChange, Queue, QueueError, RowStates, Shard},
+    queue::{LaneChange, Queue, QueueError, RowStates, Shard, Which},
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -28,6 +28,10 @@ use self::settle::Unsettled;
 /// No new send later than this after the last beat that succeeded (half a lease).
 const SEND_AFTER_BEAT: Duration = Duration::from_secs(15);
 
+/// At most so many batches, and bytes of batches, are held; at the bound full lanes give back what is unsent.
+const MAX_HELD: usize = 4096;
+const MAX_HELD_BYTES: usize = 128 * 1024 * 1024;
+
 /// A batch that this worker holds.
 pub(crate) struct Held {
     pub(crate) id: BatchId,
@@ -37,6 +41,8 @@ pub(crate) struct Held {
     pub(crate) states: RefCell<RowStates>,
     /// The lane is parked, and one row of this batch probes it.
     pub(crate) probe: bool,
+    /// Whether the probe has told of the partner.
+    pub(crate) answered: Cell<bool>,
     /// Rows queued or in flight. At 0 the batch leaves.
     open: Cell<u32>,
     /// Whether `states` has news for Redis.
@@ -65,7 +71,9 @@ pub(crate) struct Worker {
     session: Cell<u64>,
     held: RefCell<HashMap<BatchId, Rc<Held>>>,
     lanes: RefCell<HashMap<LaneId, Rc<Lane>>>,
-    /// Rows in all lanes' queues.
+    /// Plain bytes of the held batches.
+    held_bytes: Cell<usize>,
+    /// Rows in the queues of lanes that are not full.
     queued: Cell<usize>,
     /// Told when there is room for rows, or rows may be there.
     hungry: Notify,
@@ -104,6 +112,7 @@ impl Worker {
             session: Cell::new(0),
             held: RefCell::default(),
             lanes: RefCell::default(),
+            held_bytes: Cell::new(0),
             queued: Cell::new(0),
             hungry: Notify::new(),
             woken: Cell::new(false),
@@ -120,6 +129,7 @@ impl Worker {
     /// Starts the loops. They end with the process.
     pub(crate) fn start(self: &Rc<Self>) {
         tokio::task::spawn_local(self.clone().beat_loop());
+        tokio::task::spawn_local(self.clone().fence_loop());
         tokio::task::spawn_local(self.clone().reserve_loop());
         tokio::task::spawn_local(self.clone().wakeup_loop());
         tokio::task::spawn_local(self.clone().settle_loop());
@@ -142,17 +152,38 @@ impl Worker {
         self.clock.set((Instant::now(), now_ms));
     }
 
-    /// Counts a row that a lane took from its queue; `has_room`: with that the lane stopped being full.
-    pub(crate) fn left_queue(&self, has_room: bool) {
-        self.queued.set(self.queued.get() - 1);
-        if has_room || self.queued.get() == self.buffer() / 2 {
+    /// Keeps count of the rows that wait in lanes that are not full. What full lanes hold is not counted: they wait
+    /// for their partners, and the others must not wait for them.
+    pub(crate) fn queue_changed(&self, before: usize, after: usize) {
+        let limit = self.lane_limit();
+        let counted = |rows: usize| if rows < limit { rows } else { 0 };
+        self.queued.set(self.queued.get() + counted(after) - counted(before));
+        let has_room = before >= limit && after < limit;
+        if has_room || (after < before && self.queued.get() == self.buffer() / 2) {
             self.hungry.notify_one();
         }
     }
 
-    /// How many rows may wait in the lanes' queues: what two rounds of requests take.
+    /// How many rows of a lane may wait before it counts as full: twice what can be in flight.
+    pub(crate) fn lane_limit(&self) -> usize {
+        2 * self.process.config.per_host as usize
+    }
+
+    /// How many rows may wait in lanes that are not full: what two rounds of requests take.
     fn buffer(&self) -> usize {
         2 * self.process.config.concurrency as usize
+    }
+
+    /// Whether the held batches take all the memory that they may.
+    fn is_loaded(&self) -> bool {
+        self.held.borrow().len() >= MAX_HELD || self.held_bytes.get() >= MAX_HELD_BYTES
+    }
+
+    /// Forgets a batch that has left.
+    fn let_go(&self, held: &Held) {
+        if self.held.borrow_mut().remove(&held.id).is_some() {
+            self.held_bytes.set(self.held_bytes.get() - held.batch.size());
+        }
     }
 
     /// A row of a held batch is over: sent, or given back.
@@ -161,6 +192,9 @@ impl Worker {
         held.open.set(held.open.get() - 1);
         held.touched.set(held.touched.get() || touched);
         let of_session = held.session == self.session.get();
+        if of_session && held.open.get() == 0 && held.probe && !held.answered.get() {
+            self.unsettled.change(LaneChange::Reprobe(held.id.lane()));
+        }
         if of_session && !held.listed.replace(true) {
             self.unsettled.list(held.clone());
         }
@@ -168,11 +202,9 @@ impl Worker {
 
     /// Gives back the rows of a lane that are not sent yet.
     pub(crate) fn give_back(&self, lane: &Lane) {
-        for item in lane.take_unsent() {
-            self.queued.set(self.queued.get() - 1);
+        for item in lane.take_unsent(self) {
             self.close(&item, false);
         }
-        self.hungry.notify_one();
     }
 
     /// Gives back every row that is not sent yet.
@@ -225,6 +257,12 @@ impl Worker {
     /// Whether the last exchange with Redis went well.
     pub(crate) fn is_ready(&self) -> bool {
         self.redis_is_well.get() && self.beat_at.get().is_some()
+    }
+
+    /// Gives the lease back at the end; without it the session would be found dead 30 s later.
+    pub(crate) async fn retire(&self) {
+        let name = self.name.borrow().clone();
+        drop(self.telling.beat(&name, Which::Last, &[]).await);
     }
 
     /// One log line when Redis goes away, and one when it is back.

@@ -37,6 +37,10 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long requests in progress may go on after SIGTERM, in seconds.
 const DRAIN: u64 = 15;
 
+/// How long before that no connection is accepted. actix-server counts a connection only after it has handed it to a
+/// worker: one that comes and goes at the moment of stopping makes a worker with one request believe that it has none.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// An ingest that listens and does not answer yet.
 pub struct Ingest {
     public: dev::Server,
@@ -124,7 +128,8 @@ impl Ingest {
         let (public, admin) = (self.public.handle(), self.admin.handle());
         let stop = async {
             shutdown.await;
-            // The admin pages go last: whoever waits for `/readyz` to fail sees the socket close instead.
+            public.pause().await;
+            tokio::time::sleep(SETTLE).await;
             public.stop(true).await;
             admin.stop(true).await;
             Ok(())

@@ -194,6 +194,11 @@ impl Batch {
         self.rows.len() as u16
     }
 
+    /// How many bytes it takes in memory, about.
+    pub fn size(&self) -> usize {
+        self.plain.len()
+    }
+
     /// The values of a row, from 0.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ pub use self::{
     rows::{RowState, RowStates, State},
     work::{
         Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Wakeups,
+        Which,
     },
 };
 

@@ -1,7 +1,7 @@
 //! The delivery log is bounded by bytes: what comes in pushes the oldest out.
 
 use postback_core::{
-    queue::{Queue, Settle},
+    queue::{Queue, Settle, Which},
     testing::RedisServer,
 };
 
@@ -12,7 +12,7 @@ async fn the_log_keeps_at_most_128_mib_and_the_newest() {
     let server = RedisServer::start_with(&["--appendonly", "no"]);
     let queue = Queue::open(&server.url(), "pb", 1).unwrap();
     let shard = &queue.shards()[0];
-    shard.beat("w", true, &[]).await.unwrap();
+    shard.beat("w", Which::First, &[]).await.unwrap();
     for number in 1..=140 {
         let settle = Settle { number, log: vec![7; MIB as usize], ..Settle::default() };
         assert!(shard.settle("w", &settle).await.unwrap());

@@ -15,7 +15,7 @@ use postback_core::{
     policy::Policy,
     queue::{
         Beat, Enqueue, LaneChange, Queue, Reserve, Revised, Revision, RowState, RowStates, Settle,
-        SettledBatch, Shard, State,
+        SettledBatch, Shard, State, Which,
     },
     testing::RedisServer,
     value::Value,
@@ -100,7 +100,7 @@ impl World {
     async fn start_worker(&mut self) {
         let name = format!("w{}", self.dice.roll(u64::MAX));
         let worker = Worker { name: name.clone(), ..Worker::default() };
-        let beat = self.shard().beat(&name, true, &[]).await.unwrap();
+        let beat = self.shard().beat(&name, Which::First, &[]).await.unwrap();
         assert!(matches!(beat, Beat::Alive { held: 0, .. }));
         self.workers.push(worker);
     }
@@ -111,6 +111,7 @@ impl World {
             rows: 1 + self.dice.roll(12) as usize,
             batches: 1 + self.dice.roll(5) as usize,
             held: self.workers[worker].held.len(),
+            of_lane: 1 + self.dice.roll(12) as usize,
             full: &[],
         };
         let got = self.shard().reserve(&ask).await.unwrap();
@@ -185,7 +186,7 @@ impl World {
         self.start_worker().await;
         let late = Settle { number: gone.number + 1, ..Settle::default() };
         assert!(!self.shard().settle(&gone.name, &late).await.unwrap(), "a late settle was taken");
-        assert_eq!(self.shard().beat(&gone.name, false, &[]).await.unwrap(), Beat::Lost);
+        assert_eq!(self.shard().beat(&gone.name, Which::Next, &[]).await.unwrap(), Beat::Lost);
     }
 
     async fn revise(&mut self) {
@@ -225,7 +226,7 @@ impl World {
             18 if self.workers.len() < 4 => self.start_worker().await,
             _ => {
                 let name = self.workers[worker].name.clone();
-                let beat = self.shard().beat(&name, false, &[]).await.unwrap();
+                let beat = self.shard().beat(&name, Which::Next, &[]).await.unwrap();
                 let held = self.workers[worker].held.len();
                 assert!(
                     matches!(beat, Beat::Alive { held: h, .. } if h == held),

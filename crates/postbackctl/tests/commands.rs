@@ -7,7 +7,7 @@ use postback_core::{
     attempt::Cause,
     batch::Batch,
     endpoint::Method,
-    queue::{Queue, Record, Recorded, Reserve, Settle, SettledBatch, State, encode_log},
+    queue::{Queue, Record, Recorded, Reserve, Settle, SettledBatch, State, Which, encode_log},
     testing::RedisServer,
 };
 use serde_json::Value;
@@ -42,8 +42,8 @@ const SEND: [&str; 8] = [
 async fn end(server: &RedisServer, state: State, then: Recorded) {
     let queue = Queue::open(&server.url(), "pb", 1).unwrap();
     let shard = &queue.shards()[0];
-    shard.beat("w", true, &[]).await.unwrap();
-    let ask = Reserve { worker: "w", rows: 1, batches: 1, held: 0, full: &[] };
+    shard.beat("w", Which::First, &[]).await.unwrap();
+    let ask = Reserve { worker: "w", rows: 1, batches: 1, held: 0, of_lane: 100, full: &[] };
     let taken = shard.reserve(&ask).await.unwrap().batches.remove(0);
     let batch = Batch::decode(&taken.bytes).unwrap();
     let mut states = taken.states.unwrap();

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use postback_core::queue::{BEAT_EVERY, Beat, LEASE};
+use postback_core::queue::{BEAT_EVERY, Beat, LEASE, Which};
 use tokio::time::{Instant, sleep};
 
 use super::{Worker, new_name};
@@ -10,17 +10,20 @@ use super::{Worker, new_name};
 /// A beat that failed is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How often it is looked whether the lease is about to end.
+const FENCE: Duration = Duration::from_millis(500);
+
 impl Worker {
     pub(super) async fn beat_loop(self: Rc<Self>) {
-        let mut first = true;
+        let mut which = Which::First;
         loop {
             let sent = Instant::now();
             let figures = self.figures();
             let name = self.name.borrow().clone();
-            let beat = self.note(self.telling.beat(&name, first, &figures).await);
+            let beat = self.note(self.telling.beat(&name, which, &figures).await);
             match beat {
                 Some(Beat::Alive { now_ms, held, taken }) => {
-                    first = false;
+                    which = Which::Next;
                     self.alive(sent, now_ms, held, taken);
                     // More of a dead worker's batches may be left than one beat takes.
                     sleep(if taken > 0 { Duration::ZERO } else { BEAT_EVERY }).await;
@@ -28,10 +31,9 @@ impl Worker {
                 Some(Beat::Lost) => {
                     log::warn!("the lease of worker {name} was taken over: starting a new session");
                     self.start_over();
-                    first = true;
+                    which = Which::First;
                 }
                 None => {
-                    self.cut_off_when_lease_ends();
                     sleep(AGAIN).await;
                 }
             }
@@ -45,7 +47,8 @@ impl Worker {
         if taken > 0 {
             log::warn!("took back {taken} batches from a worker that stopped beating");
         }
-        if held != self.held.borrow().len() && !self.reserving.get() && self.unsettled.is_empty() {
+        // After a lost answer Redis has more than this worker knows of.
+        if held > self.held.borrow().len() + self.unsettled.leaving() {
             self.adopt.set(true);
             self.hungry.notify_one();
         }
@@ -63,18 +66,21 @@ impl Worker {
         self.beat_at.set(None);
         let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
         for lane in lanes {
-            let dropped = lane.take_unsent().len();
-            self.queued.set(self.queued.get() - dropped);
+            drop(lane.take_unsent(self));
         }
         self.held.borrow_mut().clear();
+        self.held_bytes.set(0);
         self.unsettled.forget_batches();
         self.cut.notify_waiters();
     }
 
-    /// A request that outlives the lease could be sent by another worker at the same time.
-    fn cut_off_when_lease_ends(&self) {
-        if self.beat_at.get().is_some_and(|at| at.elapsed() >= LEASE) {
-            self.cut.notify_waiters();
+    /// Cuts off what is open when the lease ends: another worker may send the same rows from then on.
+    pub(super) async fn fence_loop(self: Rc<Self>) {
+        loop {
+            sleep(FENCE).await;
+            if self.beat_at.get().is_some_and(|at| at.elapsed() + 2 * FENCE >= LEASE) {
+                self.cut.notify_waiters();
+            }
         }
     }
 

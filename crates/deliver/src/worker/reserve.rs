@@ -11,12 +11,13 @@ use postback_core::{
     attempt::Cause,
     batch::Batch,
     id::BatchId,
-    queue::{Reserve, Reserved, RowState, RowStates, State},
+    queue::{LaneChange, QueueError, Reserve, Reserved, RowState, RowStates, State},
+    redis::RedisFailure,
 };
 use tokio::time::{sleep, timeout};
 
 use super::{Held, Item, Worker};
-use crate::lane::Lane;
+use crate::{attempt, lane::Lane};
 
 /// The most batches of one reserve.
 const BATCHES: usize = 200;
@@ -26,6 +27,14 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// A busy worker asks at least so often, to see that the fleet is paused.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// What a reserve brought.
+struct Brought {
+    /// Whether any batch came.
+    any: bool,
+    /// How long until something becomes due.
+    next: Option<Duration>,
+}
+
 impl Worker {
     pub(super) async fn reserve_loop(self: Rc<Self>) {
         let mut pause = SHORTEST;
@@ -33,19 +42,17 @@ impl Worker {
             if self.adopt.take() {
                 self.adopt_unknown().await;
             }
-            let busy = self.queued.get() > self.buffer() / 2;
-            let must_empty = self.alone.get() && !self.held.borrow().is_empty();
-            let wait = if must_empty || !self.may_send() {
-                LOOK
-            } else {
-                let rows = if busy { 0 } else { self.buffer() - self.queued.get() };
-                let (taken, next) = self.reserve(rows).await;
-                pause = if taken { SHORTEST } else { (2 * pause).min(LONGEST) };
-                match (taken, busy) {
-                    (true, _) => continue,
-                    (_, true) => LOOK,
-                    _ => next.map_or(pause, |next| pause.min(next)),
+            let rows = self.room();
+            let wait = if self.may_send() {
+                let brought = self.reserve(rows).await;
+                pause = if brought.any { SHORTEST } else { (2 * pause).min(LONGEST) };
+                match (brought, rows) {
+                    (Brought { any: true, .. }, _) => continue,
+                    (_, 0) => LOOK,
+                    (Brought { next, .. }, _) => next.map_or(pause, |next| pause.min(next)),
                 }
+            } else {
+                LOOK
             };
             if timeout(wait, self.hungry.notified()).await.is_ok() || self.woken.get() {
                 pause = SHORTEST;
@@ -54,91 +61,105 @@ impl Worker {
         }
     }
 
-    /// Reserves once. Returns whether anything came, and how long until something becomes due.
-    async fn reserve(self: &Rc<Self>, rows: usize) -> (bool, Option<Duration>) {
-        let per_host = self.process.config.per_host;
+    /// How many rows to ask for. With 0 a reserve only tells whether the fleet is paused.
+    fn room(&self) -> usize {
+        let waiting = self.alone.get() && !self.held.borrow().is_empty();
+        if self.is_loaded() {
+            let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
+            lanes.iter().filter(|lane| lane.is_full(self)).for_each(|lane| self.give_back(lane));
+        }
+        if waiting || self.is_loaded() || self.queued.get() > self.buffer() / 2 {
+            return 0;
+        }
+        self.buffer() - self.queued.get()
+    }
+
+    async fn reserve(self: &Rc<Self>, rows: usize) -> Brought {
         let full: Vec<_> = {
             let lanes = self.lanes.borrow();
-            lanes.values().filter(|lane| lane.is_full(per_host)).map(|lane| lane.id).collect()
+            lanes.values().filter(|lane| lane.is_full(self)).map(|lane| lane.id).collect()
         };
         let name = self.name.borrow().clone();
         let held = self.held.borrow().len();
-        let ask = Reserve { worker: &name, rows, batches: BATCHES, held, full: &full };
+        let of_lane = self.lane_limit();
+        let ask = Reserve { worker: &name, rows, batches: BATCHES, held, of_lane, full: &full };
         let session = self.session.get();
         self.reserving.set(true);
         let got = self.taking.reserve(&ask).await;
         self.reserving.set(false);
-        let Some(got) = self.note(got) else { return (false, Some(LONGEST)) };
+        if matches!(got, Err(QueueError::Redis(RedisFailure::Lost(_)))) {
+            self.adopt.set(true);
+        }
+        let Some(got) = self.note(got) else {
+            return Brought { any: false, next: Some(LONGEST) };
+        };
         self.set_clock(got.now_ms);
-        self.alone.set(got.status == "alone");
-        if got.status == "paused" {
+        if rows > 0 {
+            self.alone.set(got.status == "alone");
+        }
+        // What waits for an empty worker does not wait for the rows that are not sent yet.
+        if got.status == "paused" || (got.status == "alone" && got.batches.is_empty()) {
             self.give_back_all();
         }
         if session != self.session.get() {
-            return (false, None);
+            return Brought { any: false, next: None };
         }
-        let taken = !got.batches.is_empty();
+        let any = !got.batches.is_empty();
         for batch in got.batches {
             self.take_on(batch);
         }
-        let next =
-            got.next_ms.map(|at| Duration::from_millis(at.saturating_sub(got.now_ms).max(1)));
-        (taken, next)
+        let wait = |at: u64| Duration::from_millis(at.saturating_sub(got.now_ms).max(1));
+        Brought { any, next: got.next_ms.map(wait) }
     }
 
     /// Holds a batch and hands out those of its rows whose time has come.
     fn take_on(self: &Rc<Self>, reserved: Reserved) {
-        let (id, rows) = (reserved.id, reserved.rows);
-        let (states, batch) = match (reserved.states, Batch::decode(&reserved.bytes)) {
-            (Some(states), Ok(batch)) => (states, batch),
-            (_, Err(error)) => return self.bury(id, rows, &error.to_string()),
-            (None, _) => return self.bury(id, rows, "its rows' states are damaged"),
+        let (batch, states) = match (Batch::decode(&reserved.bytes), &reserved.states) {
+            (Ok(batch), Some(states)) => (batch, states.clone()),
+            (Err(error), _) => return self.bury(reserved, &error.to_string()),
+            (_, None) => return self.bury(reserved, "its rows' states are damaged"),
         };
-        let now = self.now_ms();
-        let lane = self.lane_of(id, &batch);
+        let lane = self.lane_of(reserved.id, &batch);
+        self.held_bytes.set(self.held_bytes.get() + batch.size());
         let held = Rc::new(Held {
-            id,
+            id: reserved.id,
             batch,
             stored_at_ms: reserved.stored_at_ms,
             states: RefCell::new(states),
             probe: reserved.probe,
-            open: Cell::new(0),
+            answered: Cell::new(false),
+            // One more than there are rows, so that a batch without a due row leaves by the same door.
+            open: Cell::new(1),
             touched: Cell::new(false),
             listed: Cell::new(false),
             session: self.session.get(),
         });
-        self.held.borrow_mut().insert(id, held.clone());
-        let most = if reserved.probe { 1 } else { usize::MAX };
-        let is_due = |row: &RowState| matches!(row.state, State::Pending(at) if at <= now);
-        let due: Vec<u16> = {
-            let states = held.states.borrow();
-            (0..)
-                .zip(&states.rows)
-                .filter(|(_, row)| is_due(row))
-                .map(|(n, _)| n)
-                .take(most)
-                .collect()
-        };
-        // Counted once more than there are rows, so that a batch without a due row leaves by the same door.
-        held.open.set(due.len() as u32 + 1);
-        for row in due {
-            lane.push(Item { held: held.clone(), row });
-            self.queued.set(self.queued.get() + 1);
-        }
-        self.process.metrics.reserved.inc_by(u64::from(held.open.get() - 1));
-        if lane.breaker.is_parked() && !reserved.probe && !self.unsettled.concerns(lane.id) {
+        self.held.borrow_mut().insert(held.id, held.clone());
+        if lane.breaker.is_parked() && !held.probe && !self.unsettled.concerns(lane.id) {
             lane.breaker.open(); // another process's probe was answered
         }
-        let parked = lane.breaker.is_parked() && !reserved.probe;
-        held.open.set(held.open.get() - 1);
-        if held.open.get() == 0 {
-            held.open.set(1);
-            self.close(&Item { held, row: 0 }, false);
-        } else if parked || self.process.stopping.get() {
+        for row in self.due_rows(&held) {
+            held.open.set(held.open.get() + 1);
+            self.process.metrics.reserved.inc();
+            lane.push(self, Item { held: held.clone(), row });
+        }
+        let parked = lane.breaker.is_parked() && !held.probe;
+        self.close(&Item { held, row: 0 }, false);
+        if parked || self.process.stopping.get() {
             self.give_back(&lane);
         } else {
             lane.pump(self);
         }
+    }
+
+    /// The rows whose time has come. Of a probe one, unless the batch's time is over: then all, none of which is sent.
+    fn due_rows(&self, held: &Held) -> Vec<u16> {
+        let now = self.now_ms();
+        let one = held.probe && !attempt::time_left(self, held, now).is_zero();
+        let is_due = |row: &RowState| matches!(row.state, State::Pending(at) if at <= now);
+        let states = held.states.borrow();
+        let due = (0..).zip(&states.rows).filter(|(_, row)| is_due(row)).map(|(n, _)| n);
+        due.take(if one { 1 } else { usize::MAX }).collect()
     }
 
     fn lane_of(&self, id: BatchId, batch: &Batch) -> Rc<Lane> {
@@ -147,26 +168,33 @@ impl Worker {
     }
 
     /// A batch that cannot be read is dead, and the worker lives.
-    fn bury(&self, id: BatchId, rows: u16, why: &str) {
-        log::error!("batch {id}: {why}; its {rows} rows are dead, cause undecodable");
-        let mut states = RowStates::new(rows);
-        for row in &mut states.rows {
+    fn bury(&self, reserved: Reserved, why: &str) {
+        let (id, rows) = (reserved.id, reserved.rows);
+        log::error!("batch {id}: {why}; its rows are dead, cause undecodable");
+        let mut states = reserved.states.unwrap_or_else(|| RowStates::new(rows));
+        for row in states.rows.iter_mut().filter(|row| row.is_pending()) {
             row.state = State::Dead(Cause::Undecodable);
+        }
+        if reserved.probe {
+            self.unsettled.change(LaneChange::Reprobe(id.lane()));
         }
         self.unsettled.bury(id, states);
     }
 
     /// After a lost answer: takes on what Redis has as held by this worker and the worker never saw.
     async fn adopt_unknown(self: &Rc<Self>) {
-        let known: HashSet<BatchId> = self.held.borrow().keys().copied().collect();
-        if !self.unsettled.is_empty() {
+        let mut known: HashSet<BatchId> = self.held.borrow().keys().copied().collect();
+        known.extend(self.unsettled.ids());
+        let (name, session) = (self.name.borrow().clone(), self.session.get());
+        let Some(all) = self.note(self.taking.held(&name).await) else {
+            self.adopt.set(true);
             return;
-        }
-        let name = self.name.borrow().clone();
-        let Some(all) = self.note(self.taking.held(&name).await) else { return };
+        };
         for batch in all.into_iter().filter(|batch| !known.contains(&batch.id)) {
-            log::warn!("batch {}: reserved, but the answer was lost; taken on now", batch.id);
-            self.take_on(batch);
+            if session == self.session.get() {
+                log::warn!("batch {}: reserved, but the answer was lost; taken on now", batch.id);
+                self.take_on(batch);
+            }
         }
     }
 

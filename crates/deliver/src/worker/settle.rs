@@ -35,10 +35,12 @@ pub(super) struct Unsettled {
     /// Lanes in the settle under way.
     lanes_under_way: RefCell<Vec<LaneId>>,
     records: RefCell<Vec<Record>>,
-    /// Since when the oldest of the above, or of the settle under way, waits.
+    /// Since when the oldest of the above waits.
     since: Cell<Option<Instant>>,
-    /// Outcomes in the settle under way.
-    under_way: Cell<Option<usize>>,
+    /// Outcomes in the settle under way, and since when the oldest waits.
+    under_way: Cell<Option<(usize, Instant)>>,
+    /// Batches in the settle under way that leave with it.
+    leaving: RefCell<Vec<BatchId>>,
     news: Notify,
     many: Notify,
 }
@@ -79,6 +81,9 @@ impl Unsettled {
         self.batches.borrow_mut().clear();
         self.buried.borrow_mut().clear();
         self.lanes.borrow_mut().clear();
+        if self.is_drained() {
+            self.since.set(None);
+        }
     }
 
     /// Whether Redis does not know yet that this lane is parked or opened.
@@ -99,8 +104,25 @@ impl Unsettled {
     }
 
     pub(super) fn is_overdue(&self) -> bool {
-        self.since.get().is_some_and(|since| since.elapsed() > OVERDUE)
-            || self.records.borrow().len() + self.under_way.get().unwrap_or(0) >= TOO_MANY
+        let (sent, oldest) = self.under_way.get().map_or((0, None), |(n, since)| (n, Some(since)));
+        oldest.or(self.since.get()).is_some_and(|since| since.elapsed() > OVERDUE)
+            || self.records.borrow().len() + sent >= TOO_MANY
+    }
+
+    /// How many batches the settle under way gives up.
+    pub(super) fn leaving(&self) -> usize {
+        self.leaving.borrow().len()
+    }
+
+    /// Batches that this worker gave up, or is about to, without Redis having answered yet.
+    pub(super) fn ids(&self) -> Vec<BatchId> {
+        let buried = self.buried.borrow();
+        self.leaving.borrow().iter().copied().chain(buried.iter().map(|(id, _)| *id)).collect()
+    }
+
+    /// Whether there is enough to fill a settle.
+    fn is_full(&self) -> bool {
+        self.records.borrow().len() >= MOST || self.batches.borrow().len() >= BATCHES
     }
 }
 
@@ -113,7 +135,7 @@ impl Worker {
                 self.unsettled.news.notified().await;
             }
             // Not yet full: wait for others, unless the way out is what we wait for.
-            if self.unsettled.records.borrow().len() < MOST && !self.process.stopping.get() {
+            if !self.unsettled.is_full() && !self.process.stopping.get() {
                 drop(timeout(EVERY, self.unsettled.many.notified()).await);
             }
             if session != self.session.get() {
@@ -136,7 +158,7 @@ impl Worker {
             sleep(10 * EVERY).await;
         };
         self.unsettled.under_way.set(None);
-        self.unsettled.since.set((!self.unsettled.is_drained()).then(Instant::now));
+        self.unsettled.leaving.borrow_mut().clear();
         self.unsettled.lanes_under_way.borrow_mut().clear();
         if was_overdue {
             self.pump_all();
@@ -149,18 +171,24 @@ impl Worker {
             return None;
         }
         let mut batches = Vec::new();
-        for (id, states) in news.buried.take() {
+        let most = news.buried.borrow().len().min(BATCHES);
+        for (id, states) in news.buried.borrow_mut().drain(..most) {
             let rows = states.rows.len() as u16;
             batches.push(SettledBatch { id, rows, leave: true, states: Some(states) });
         }
         let listed = {
             let mut all = news.batches.borrow_mut();
-            let most = all.len().min(BATCHES);
+            let most = all.len().min(BATCHES - batches.len());
             all.drain(..most).collect::<Vec<_>>()
         };
         batches.extend(listed.iter().map(|held| self.settled_batch(held)));
+        *news.leaving.borrow_mut() = batches.iter().filter(|b| b.leave).map(|b| b.id).collect();
         let records = news.records.take();
-        news.under_way.set(Some(records.len()));
+        let since = news.since.take().unwrap_or_else(Instant::now);
+        news.under_way.set(Some((records.len(), since)));
+        if !news.is_drained() {
+            news.since.set(Some(since)); // what did not fit waits as long
+        }
         let lanes = news.lanes.take();
         *news.lanes_under_way.borrow_mut() = lanes.iter().map(LaneChange::lane).collect();
         let all: Vec<&Record> = records.iter().collect();
@@ -182,7 +210,7 @@ impl Worker {
         let leave = held.open.get() == 0;
         let states = held.touched.take().then(|| held.states.borrow().clone());
         if leave {
-            self.held.borrow_mut().remove(&held.id);
+            self.let_go(held);
             if self.alone.get() {
                 self.hungry.notify_one();
             }

@@ -1,8 +1,8 @@
--- ARGV: worker, 1 for its first beat, then field and value for each of its figures.
+-- ARGV: worker, which beat (first, next or last), then field and value for each of its figures.
 -- Returns status, time, how many batches the worker holds, how many were taken back from dead workers.
 redis.call('DEL', P .. 'scratch')
 local LEASE, SILENCE, MOST_CRASHES = 30000, 10000, 4
-local worker, first = ARGV[1], ARGV[2] == '1'
+local worker, first = ARGV[1], ARGV[2] == 'first'
 
 -- Time never runs backwards, whatever Redis's clock does.
 local last = tonumber(redis.call('HGET', P .. 'clock', 'last')) or 0
@@ -21,8 +21,13 @@ redis.call('HSET', P .. 'clock', 'last', now, 'beat', now)
 
 local lease = tonumber(redis.call('ZSCORE', P .. 'workers', worker) or 0)
 if lease == 0 and not first then return { 'lost', now, 0, 0 } end
-redis.call('ZADD', P .. 'workers', now + LEASE, worker)
-redis.call('HSET', P .. 'worker:' .. worker, unpack(ARGV, 3))
+if ARGV[2] == 'last' and redis.call('EXISTS', P .. 'held:' .. worker) == 0 then
+  redis.call('ZREM', P .. 'workers', worker)
+  redis.call('DEL', P .. 'worker:' .. worker)
+else
+  redis.call('ZADD', P .. 'workers', now + LEASE, worker)
+  redis.call('HSET', P .. 'worker:' .. worker, unpack(ARGV, 3))
+end
 
 -- Pending rows become dead, cause worker_crash.
 local function bury(states, head)
@@ -51,11 +56,11 @@ local function take_back(id)
 end
 
 local taken = 0
-local dead = redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', now, 'LIMIT', 0, 1)[1]
-if dead then
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', now, 'LIMIT', 0, 100)) do
   local held = P .. 'held:' .. dead
-  for _, id in ipairs(redis.call('SPOP', held, 200)) do
+  for _, id in ipairs(redis.call('SRANDMEMBER', held, 200 - taken)) do
     take_back(id)
+    redis.call('SREM', held, id)
     taken = taken + 1
   end
   if redis.call('EXISTS', held) == 1 then
@@ -64,8 +69,9 @@ if dead then
     redis.call('ZREM', P .. 'workers', dead)
     redis.call('DEL', P .. 'worker:' .. dead)
   end
-  count('taken_over', taken)
+  if taken >= 200 then break end
 end
+count('taken_over', taken)
 write_counts()
 publish_wake()
 return { 'ok', now, redis.call('SCARD', P .. 'held:' .. worker), taken }

@@ -44,18 +44,14 @@ local function pack_head(head)
   return struct.pack(HEAD, head.crashes, head.pending, head.delivered, head.dead, head.next)
 end
 
-local waiting = nil -- whether a lane was waiting before this script added one
-local function wake()
-  if waiting == nil then waiting = redis.call('ZCOUNT', P .. 'lanes', '-inf', now) > 0 end
-end
+local awoken = false -- whether this script let a lane be served that was not waiting
 local function make_ready(id, push)
   local lane = string.sub(id, 1, 11)
-  wake()
   redis.call(push, P .. 'lane:' .. lane, id)
-  redis.call('ZADD', P .. 'lanes', 'NX', now, lane)
+  if redis.call('ZADD', P .. 'lanes', 'NX', now, lane) == 1 then awoken = true end
 end
 local function publish_wake()
-  if waiting == false then redis.call('PUBLISH', P .. 'wake', '') end
+  if awoken then redis.call('PUBLISH', P .. 'wake', '') end
 end
 
 -- Counts the change from `old` to `new`, stores or deletes, and keeps the `dead` index right.

@@ -1,8 +1,9 @@
--- ARGV: worker, rows wanted, batches wanted, batches the worker holds, then the lanes it names as full.
+-- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, then the lanes that it
+-- names as full.
 -- Returns status, time, when to ask again at the latest (0: no need), then id, batch, states, probe for each.
 redis.call('DEL', P .. 'scratch')
 local worker, want_rows, want_batches = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local held = tonumber(ARGV[4])
+local held, most_of_lane = tonumber(ARGV[4]), tonumber(ARGV[5])
 local lease = redis.call('ZSCORE', P .. 'workers', worker)
 if not lease or tonumber(lease) <= now then return { 'no lease', now, 0 } end
 if redis.call('EXISTS', P .. 'paused') == 1 then return { 'paused', now, 0 } end
@@ -12,17 +13,17 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT'
   make_ready(id, 'LPUSH')
 end
 
-local PARK = 30000
-local full, fulls = {}, #ARGV - 4
-for i = 5, #ARGV do full[ARGV[i]] = true end
+local PARK, MOST_BYTES = 30000, 8 * 1024 * 1024 -- a larger reply would not arrive in time
+local full, fulls = {}, #ARGV - 5
+for i = 6, #ARGV do full[ARGV[i]] = true end
 local limited = redis.call('EXISTS', P .. 'limits') == 1
 local parked = redis.call('EXISTS', P .. 'breakers') == 1
-local out, rows, batches, alone = {}, 0, 0, false
+local out, rows, batches, bytes, alone = {}, 0, 0, 0, false
 
 -- Hands out up to `most` rows of a lane; returns how many, and whether the list ran empty.
 local function take(lane, most, probe)
   local taken = 0
-  while taken < most and batches < want_batches and not alone do
+  while taken < most and batches < want_batches and bytes < MOST_BYTES and not alone do
     local id = redis.call('LPOP', P .. 'lane:' .. lane)
     if not id then return taken, true end
     local batch = redis.call('GET', P .. 'batch:' .. id)
@@ -38,7 +39,7 @@ local function take(lane, most, probe)
       alone = head.crashes >= 2
       redis.call('SADD', P .. 'held:' .. worker, id)
       for _, part in ipairs({ id, batch, states, probe and 1 or 0 }) do out[#out + 1] = part end
-      taken, batches = taken + head.pending, batches + 1
+      taken, batches, bytes = taken + head.pending, batches + 1, bytes + #batch
       if probe then break end
     end
   end
@@ -54,11 +55,14 @@ local function serve(lane, score, share)
   local probe = parked and redis.call('HEXISTS', P .. 'breakers', lane) == 1
   local taken, empty = take(lane, (probe or rate) and 1 or share, probe)
   rows = rows + taken
+  -- What waits for a worker that holds nothing stays the first to be served.
+  if alone and taken == 0 then return end
   local again = now
   if rate then again = math.max(score, now - 1000) + taken * 1000 / rate end
   if probe and taken > 0 then again = math.max(again, now + PARK) end
   if empty and again <= now then
     redis.call('ZREM', P .. 'lanes', lane)
+    if probe then redis.call('HDEL', P .. 'breakers', lane) end
     if not probe and not rate and redis.call('HLEN', P .. 'names') > 10000 then
       redis.call('HDEL', P .. 'names', lane)
     end
@@ -72,9 +76,9 @@ local open = 0
 for i = 1, #lanes, 2 do
   if not full[lanes[i]] then open = open + 1 end
 end
-local share = math.max(1, math.floor(want_rows / math.max(1, open)))
+local share = math.min(most_of_lane, math.max(1, math.floor(want_rows / math.max(1, open))))
 for i = 1, #lanes, 2 do
-  if rows >= want_rows or batches >= want_batches or alone then break end
+  if rows >= want_rows or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
   if not full[lanes[i]] then serve(lanes[i], tonumber(lanes[i + 1]), share) end
 end
 

@@ -1,6 +1,6 @@
 -- ARGV: worker, settle number, log entry, errors entry, then three lists, each behind its length:
 --   batches: id, rows, flags (1: leave it, 2: its states hold waits), states ('': as they were)
---   lanes: lane, what (park, open, refund), ms or rows, reason
+--   lanes: lane, what (park, open, reprobe, refund), ms or rows, reason
 --   counts for the minute: field, n
 redis.call('DEL', P .. 'scratch')
 local worker, number = ARGV[1], tonumber(ARGV[2])
@@ -50,13 +50,20 @@ end
 
 local function settle_lane(lane, what, n, reason)
   if what == 'park' then
-    redis.call('HSET', P .. 'breakers', lane, now .. ' ' .. reason)
-    redis.call('ZADD', P .. 'lanes', 'GT', now + n, lane)
+    -- A probe's answer sets the time anew; a first parking leaves a rate's later time alone.
+    local again = redis.call('HSET', P .. 'breakers', lane, now .. ' ' .. reason) == 0
+    if again then
+      redis.call('ZADD', P .. 'lanes', now + n, lane)
+    else
+      redis.call('ZADD', P .. 'lanes', 'GT', now + n, lane)
+    end
+  elseif what == 'reprobe' then
+    redis.call('ZADD', P .. 'lanes', 'XX', now, lane)
+    awoken = true
   elseif what == 'open' then
     redis.call('HDEL', P .. 'breakers', lane)
     redis.call('ZADD', P .. 'lanes', 'XX', now, lane)
-    wake()
-    waiting = false
+    awoken = true
   elseif what == 'refund' then
     local rate = tonumber(redis.call('HGET', P .. 'limits', lane))
     local score = rate and rate > 0 and redis.call('ZSCORE', P .. 'lanes', lane)
@@ -77,7 +84,10 @@ local function append(name, entry, most)
   local size = redis.call('HINCRBY', P .. 'stats', name .. '_bytes', #entry)
   while size > most do
     local oldest = redis.call('XRANGE', P .. name, '-', '+', 'COUNT', 1)[1]
-    if not oldest then break end
+    if not oldest then
+      redis.call('HSET', P .. 'stats', name .. '_bytes', 0) -- emptied by hand
+      break
+    end
     redis.call('XDEL', P .. name, oldest[1])
     size = redis.call('HINCRBY', P .. 'stats', name .. '_bytes', -#oldest[2][2])
   end

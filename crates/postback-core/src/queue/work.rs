@@ -44,6 +44,8 @@ pub struct Reserve<'a> {
     pub batches: usize,
     /// How many batches the worker holds.
     pub held: usize,
+    /// About how many rows of one lane; its last batch may go beyond.
+    pub of_lane: usize,
     /// Lanes that take no more.
     pub full: &'a [LaneId],
 }
@@ -98,6 +100,8 @@ pub enum LaneChange {
     Park(LaneId, Duration, String),
     /// It answers again.
     Open(LaneId),
+    /// The probe told nothing of the partner: another row may probe at once.
+    Reprobe(LaneId),
     /// So many rows were given back and use up no rate.
     Refund(LaneId, u64),
 }
@@ -106,9 +110,10 @@ impl LaneChange {
     /// The lane that changes.
     pub fn lane(&self) -> LaneId {
         match self {
-            LaneChange::Park(lane, ..) | LaneChange::Open(lane) | LaneChange::Refund(lane, _) => {
-                *lane
-            }
+            LaneChange::Park(lane, ..)
+            | LaneChange::Open(lane)
+            | LaneChange::Reprobe(lane)
+            | LaneChange::Refund(lane, _) => *lane,
         }
     }
 }
@@ -128,6 +133,27 @@ pub struct Settle {
     pub errors: Vec<u8>,
     /// Further counters of the minute.
     pub counts: Vec<(&'static str, u64)>,
+}
+
+/// Which of a worker's beats this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The session begins.
+    First,
+    /// It goes on.
+    Next,
+    /// It ends: a worker that holds nothing gives its lease back.
+    Last,
+}
+
+impl Which {
+    fn as_str(self) -> &'static str {
+        match self {
+            Which::First => "first",
+            Which::Next => "next",
+            Which::Last => "last",
+        }
+    }
 }
 
 /// What a beat brought.
@@ -154,7 +180,7 @@ impl Shard {
     pub async fn reserve(&self, ask: &Reserve<'_>) -> Result<Reservation, QueueError> {
         let reply: Reply = self
             .script(&SCRIPTS.reserve, |c| {
-                c.arg(ask.worker).arg(ask.rows).arg(ask.batches).arg(ask.held);
+                c.arg(ask.worker).arg(ask.rows).arg(ask.batches).arg(ask.held).arg(ask.of_lane);
                 for lane in ask.full {
                     c.arg(lane.as_str());
                 }
@@ -210,12 +236,12 @@ impl Shard {
     pub async fn beat(
         &self,
         worker: &str,
-        first: bool,
+        which: Which,
         figures: &[(&str, String)],
     ) -> Result<Beat, QueueError> {
         let reply: Reply = self
             .script(&SCRIPTS.beat, |c| {
-                c.arg(worker).arg(u8::from(first));
+                c.arg(worker).arg(which.as_str());
                 c.arg("version").arg(env!("CARGO_PKG_VERSION"));
                 for (field, value) in figures {
                     c.arg(*field).arg(value);
@@ -238,23 +264,17 @@ impl Shard {
     pub async fn held(&self, worker: &str) -> Result<Vec<Reserved>, QueueError> {
         let key = self.key(&format!("held:{worker}"));
         let ids: Vec<String> = self.link.run(redis::cmd("SMEMBERS").arg(key)).await?;
-        let ids: Vec<BatchId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
         let mut batches = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(64) {
+        for id in ids.iter().filter_map(|id| id.parse::<BatchId>().ok()) {
+            // One at a time: this is rare, and many large batches in one reply would not arrive in time.
             let mut get = redis::pipe();
-            for id in chunk {
-                get.cmd("GET").arg(self.key(&format!("batch:{id}")));
-                get.cmd("GET").arg(self.key(&format!("rows:{id}")));
-            }
-            let found: Vec<Option<Vec<u8>>> = self.link.run_all(&get).await?;
-            for (id, pair) in chunk.iter().zip(found.chunks(2)) {
-                let (stored, states) = (pair[0].clone(), pair[1].clone());
-                batches.push(reserved(
-                    *id,
-                    stored.unwrap_or_default(),
-                    &states.unwrap_or_default(),
-                ));
-            }
+            get.cmd("GET").arg(self.key(&format!("batch:{id}")));
+            get.cmd("GET").arg(self.key(&format!("rows:{id}")));
+            get.cmd("HEXISTS").arg(self.key("breakers")).arg(id.lane().as_str());
+            let (stored, states, probe): (Option<Vec<u8>>, Option<Vec<u8>>, bool) =
+                self.link.run_all(&get).await?;
+            let Some(stored) = stored else { continue };
+            batches.push(Reserved { probe, ..reserved(id, stored, &states.unwrap_or_default()) });
         }
         Ok(batches)
     }
@@ -284,6 +304,7 @@ fn lane_args(c: &mut redis::Cmd, change: &LaneChange) {
             c.arg(lane.as_str()).arg("park").arg(wait.as_millis() as u64).arg(reason)
         }
         LaneChange::Open(lane) => c.arg(lane.as_str()).arg("open").arg(0).arg(""),
+        LaneChange::Reprobe(lane) => c.arg(lane.as_str()).arg("reprobe").arg(0).arg(""),
         LaneChange::Refund(lane, rows) => c.arg(lane.as_str()).arg("refund").arg(*rows).arg(""),
     };
 }
