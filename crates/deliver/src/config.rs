@@ -5,8 +5,8 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 use clap::Parser;
 use ipnet::IpNet;
 use postback_core::{
+    options::QueueOptions,
     policy::{MAX_EXPIRES_IN, MAX_RETRIES, MAX_RETRY, MAX_TIMEOUT, parse_duration},
-    redis::RedisUrl,
 };
 
 /// Takes postbacks from Redis and sends each as one HTTP request.
@@ -15,22 +15,9 @@ use postback_core::{
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Config {
-    /// Where Redis is: redis://, rediss:// or unix:///path
-    #[arg(
-        long,
-        env = "REDIS_URL",
-        default_value = "redis://127.0.0.1:6379",
-        hide_env_values = true
-    )]
-    pub redis_url: RedisUrl,
-
-    /// What every key in Redis begins with
-    #[arg(long, env = "POSTBACK_PREFIX", default_value = "pb")]
-    pub redis_prefix: String,
-
-    /// How many sets of keys the fleet uses; the same number everywhere
-    #[arg(long, env = "POSTBACK_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub shards: u16,
+    /// Where the queue is
+    #[command(flatten)]
+    pub queue: QueueOptions,
 
     /// Requests in flight in this process
     #[arg(long, env = "DELIVER_CONCURRENCY", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=100_000))]

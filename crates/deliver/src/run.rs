@@ -34,7 +34,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         ca_file: config.ca_file.clone(),
         bind: config.bind,
     })?;
-    let queue = Queue::open(&config.redis_url, &config.redis_prefix, config.shards)?;
+    let queue = config.queue.open()?;
     let keys = config.signing_key_file.as_deref().map(SigningKeys::read).transpose()?;
     let process = Process::new(config, dialer, keys.unwrap_or_default(), Metrics::new());
     let shards = 0..queue.shards().len();
@@ -55,7 +55,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     log::info!(
         "deliver {} takes postbacks from {}",
         env!("CARGO_PKG_VERSION"),
-        process.config.redis_url
+        process.config.queue.redis_url
     );
     shutdown.await;
     drain(&process, &workers).await;

@@ -8,28 +8,15 @@ use std::{
 };
 
 use clap::Parser;
-use postback_core::{policy::parse_size, redis::RedisUrl};
+use postback_core::{options::QueueOptions, policy::parse_size};
 
 /// Takes requests over HTTP and answers as soon as Redis has their rows.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
 pub struct Config {
-    /// Where Redis is: redis://, rediss:// or unix:///path
-    #[arg(
-        long,
-        env = "REDIS_URL",
-        default_value = "redis://127.0.0.1:6379",
-        hide_env_values = true
-    )]
-    pub redis_url: RedisUrl,
-
-    /// What every key in Redis begins with
-    #[arg(long, env = "POSTBACK_PREFIX", default_value = "pb")]
-    pub redis_prefix: String,
-
-    /// How many sets of keys the fleet uses; the same number everywhere
-    #[arg(long, env = "POSTBACK_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub shards: u16,
+    /// Where the queue is
+    #[command(flatten)]
+    pub queue: QueueOptions,
 
     /// Where requests are taken: host:port, or unix:/path (a socket file that its group may use)
     #[arg(long, env = "INGEST_LISTEN", default_value = "127.0.0.1:8080")]

@@ -1,5 +1,7 @@
 //! `/metrics`: the figures that Redis keeps, the same from every ingest of a fleet.
 
+use std::{sync::atomic::AtomicU64, time::Duration};
+
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
@@ -19,14 +21,15 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Answers a scrape.
 pub(crate) async fn metrics(store: web::Data<Store>) -> Result<HttpResponse, Problem> {
-    let stats = store.stats().await.map_err(|reason| Problem::unavailable("not_ready", reason))?;
+    let away = |reason| Problem::unavailable("not_ready", reason);
+    let (stats, oldest) = (store.stats().await.map_err(away)?, store.oldest().await.map_err(away)?);
     let mut text = String::new();
-    encode(&mut text, &registry(&stats))
+    encode(&mut text, &registry(&stats, oldest))
         .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, OPEN_METRICS)).body(text))
 }
 
-fn registry(stats: &[Stats]) -> Registry {
+fn registry(stats: &[Stats], oldest: Duration) -> Registry {
     let sum = |figure: fn(&Stats) -> u64| stats.iter().map(figure).sum::<u64>();
     let mut registry = Registry::default();
     let counter = Counter::<u64>::default();
@@ -41,5 +44,8 @@ fn registry(stats: &[Stats]) -> Registry {
         gauge.set(value.try_into().unwrap_or(i64::MAX));
         registry.register(name, help, gauge);
     }
+    let age = Gauge::<f64, AtomicU64>::default();
+    age.set(oldest.as_secs_f64());
+    registry.register("postback_oldest_row_seconds", "How long the oldest row waits", age);
     registry
 }

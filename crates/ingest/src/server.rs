@@ -65,7 +65,7 @@ struct Shared {
 /// When an address is taken, or Redis is set up so that it would lose postbacks.
 pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
     let shared = Shared {
-        queue: Queue::open(&config.redis_url, &config.redis_prefix, config.shards)?,
+        queue: config.queue.open()?,
         fit: Arc::default(),
         bounds: web::Data::new(Bounds {
             max_body: usize::try_from(config.max_body).unwrap_or(usize::MAX),

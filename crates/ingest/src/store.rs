@@ -43,6 +43,18 @@ impl Store {
         .await
     }
 
+    /// How long the oldest row of all shards waits.
+    pub(crate) async fn oldest(&self) -> Result<Duration, String> {
+        self.ask(async {
+            let mut oldest = Duration::ZERO;
+            for shard in self.queue.shards() {
+                oldest = oldest.max(shard.oldest_age().await?.unwrap_or_default());
+            }
+            Ok(oldest)
+        })
+        .await
+    }
+
     async fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, QueueError>>,

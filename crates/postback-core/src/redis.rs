@@ -40,14 +40,11 @@ impl FromStr for RedisUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let scheme = text.split(':').next().unwrap_or_default();
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
         if !["redis", "rediss", "unix"].contains(&scheme) {
-            return Err(format!(
-                "`{scheme}` is not a Redis URL scheme here; use redis://, rediss:// or unix://"
-            ));
+            return Err("its scheme must be redis://, rediss:// or unix://".to_owned());
         }
-        let info =
-            text.into_connection_info().map_err(|error| format!("bad Redis URL: {error}"))?;
+        let info = text.into_connection_info().map_err(|error| error.to_string())?;
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         Ok(RedisUrl(info.set_tcp_settings(tcp)))
     }

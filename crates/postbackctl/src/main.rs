@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use postback_core::{queue::Queue, redis::RedisUrl};
+use postback_core::options::QueueOptions;
 
 mod commands;
 mod output;
@@ -17,23 +17,8 @@ use self::{
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Args {
-    /// Where Redis is: redis://, rediss:// or unix:///path
-    #[arg(
-        long,
-        env = "REDIS_URL",
-        default_value = "redis://127.0.0.1:6379",
-        hide_env_values = true,
-        global = true
-    )]
-    redis_url: RedisUrl,
-
-    /// What every key in Redis begins with
-    #[arg(long, env = "POSTBACK_PREFIX", default_value = "pb", global = true)]
-    redis_prefix: String,
-
-    /// How many sets of keys the fleet uses
-    #[arg(long, env = "POSTBACK_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), global = true)]
-    shards: u16,
+    #[command(flatten)]
+    queue: QueueOptions,
 
     /// One JSON document instead of text
     #[arg(long, global = true)]
@@ -84,7 +69,7 @@ fn main() -> ExitCode {
 
 /// Runs a command; false: it found nothing.
 async fn run(args: Args) -> anyhow::Result<bool> {
-    let queue = Queue::open(&args.redis_url, &args.redis_prefix, args.shards)?;
+    let queue = args.queue.open()?;
     let mut output = Output::new(args.json);
     match args.command {
         Command::Status => status::run(&queue, &mut output).await,

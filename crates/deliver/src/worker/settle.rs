@@ -184,13 +184,13 @@ impl Worker {
         batches.extend(listed.iter().map(|held| self.settled_batch(held)));
         *news.leaving.borrow_mut() = batches.iter().filter(|b| b.leave).map(|b| b.id).collect();
         let records = news.records.take();
+        let lanes = news.lanes.take();
+        *news.lanes_under_way.borrow_mut() = lanes.iter().map(LaneChange::lane).collect();
         let since = news.since.take().unwrap_or_else(Instant::now);
         news.under_way.set(Some((records.len(), since)));
         if !news.is_drained() {
             news.since.set(Some(since)); // what did not fit waits as long
         }
-        let lanes = news.lanes.take();
-        *news.lanes_under_way.borrow_mut() = lanes.iter().map(LaneChange::lane).collect();
         let all: Vec<&Record> = records.iter().collect();
         let failed: Vec<&Record> =
             records.iter().filter(|record| record.then != Recorded::Delivered).collect();

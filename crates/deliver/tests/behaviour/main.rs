@@ -3,6 +3,7 @@
 
 mod crash;
 mod delivery;
+mod isolation;
 mod options;
 mod start;
 mod support;

@@ -4,5 +4,6 @@
 
 mod answers;
 mod dry_run;
+mod options;
 mod process;
 mod support;

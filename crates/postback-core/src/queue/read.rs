@@ -1,6 +1,6 @@
 //! What pages and commands read: counters, single batches, dead letters, workers, the log.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::{QueueError, Record, Reserved, Shard, decode_log, work::reserved};
 use crate::id::{BatchId, LaneId};
@@ -247,6 +247,15 @@ impl Shard {
         ask.arg(self.key("log")).arg("-").arg("+").arg("COUNT").arg(1);
         let page: redis::streams::StreamRangeReply = self.link.run(&ask).await?;
         Ok(page.ids.first().and_then(|entry| entry.id.split('-').next()?.parse().ok()))
+    }
+
+    /// How long the oldest waiting row waits, as far as [`Shard::oldest_ms`] sees.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn oldest_age(&self) -> Result<Option<Duration>, QueueError> {
+        let Some(oldest) = self.oldest_ms().await? else { return Ok(None) };
+        Ok(Some(Duration::from_millis(self.now_ms().await?.saturating_sub(oldest))))
     }
 
     /// A page of the delivery log (`errors`: of the failures alone), newest first, from `before` on.

@@ -96,8 +96,7 @@ async fn gather(queue: &Queue) -> anyhow::Result<Status> {
         sum.log_bytes += stats.log_bytes;
         sum.taken_over += stats.taken_over;
         paused = paused.or(shard.paused().await?);
-        let now = shard.now_ms().await?;
-        let age = shard.oldest_ms().await?.map(|ms| now.saturating_sub(ms) as f64 / 1000.0);
+        let age = shard.oldest_age().await?.map(|age| age.as_secs_f64());
         oldest = [oldest, age].into_iter().flatten().reduce(f64::max);
         workers.extend(shard.workers().await?);
     }

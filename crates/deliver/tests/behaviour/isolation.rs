@@ -1,0 +1,165 @@
+//! One partner's trouble is not another's.
+
+use std::time::{Duration, Instant};
+
+use postback_core::{
+    policy::Policy,
+    queue::{LaneChange, Reserve, Settle, SettledBatch, Which},
+    value::{Row, Value},
+    view::Standing,
+};
+
+use crate::support::Stack;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn numbers(rows: u32) -> Vec<Row<'static>> {
+    (0..rows).map(|n| vec![Value::Literal(n.to_string().into())]).collect()
+}
+
+/// A lane of its own at the same partner.
+fn lane(label: &str) -> Policy {
+    Policy { label: Some(label.into()), ..Policy::default() }
+}
+
+#[tokio::test]
+async fn ten_slow_lanes_with_a_backlog_do_not_hold_up_a_healthy_one() {
+    let mut stack = Stack::start();
+    for slow in 0..10 {
+        let policy = lane(&format!("slow{slow}"));
+        stack.enqueue(&stack.endpoint("/slow/20000?n={n}"), &policy, &numbers(3000)).await;
+    }
+    stack.deliver(&[]);
+    stack.until_seen(400).await;
+    stack.enqueue(&stack.endpoint("/fine?n={n}"), &lane("fine"), &numbers(1000)).await;
+    // The slow ones answer after 20 s at the earliest: until then all that is delivered is fine.
+    let since = Instant::now();
+    stack.until(Duration::from_secs(15), "the healthy lane", |s| s.delivered >= 1000).await;
+    println!("1,000 rows beside ten slow lanes: {:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn lanes_that_waited_for_a_slot_go_on_after_a_pause() {
+    let mut stack = Stack::start();
+    stack.deliver(&["--concurrency", "8"]);
+    for n in 0..100 {
+        stack.enqueue(&stack.endpoint("/slow/50?n={n}"), &lane(&n.to_string()), &numbers(1)).await;
+    }
+    let mut redis = redis::Client::open(stack.redis.url_text()).unwrap().get_connection().unwrap();
+    for _ in 0..3 {
+        let seen = stack.seen().len();
+        redis::cmd("SET").arg("pb:{0}:paused").arg("test").exec(&mut redis).unwrap();
+        // Everything unsent is given back: nobody holds anything.
+        let since = Instant::now();
+        while stack.queue.shards()[0].workers().await.unwrap().iter().any(|worker| worker.held > 0)
+        {
+            assert!(since.elapsed() < SOON, "the paused worker kept batches");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        redis::cmd("DEL").arg("pb:{0}:paused").exec(&mut redis).unwrap();
+        stack.until_seen((seen + 5).min(100)).await;
+    }
+    stack.until(SOON, "delivery", |stats| stats.delivered == 100).await;
+}
+
+/// Parks a lane whose next probe is due at once, as a worker would that saw ten failures.
+async fn park(stack: &Stack) {
+    let shard = &stack.queue.shards()[0];
+    shard.beat("other", Which::First, &[]).await.unwrap();
+    let ask = Reserve { worker: "other", rows: 1, batches: 1, held: 0, of_lane: 1, full: &[] };
+    let batch = shard.reserve(&ask).await.unwrap().batches.remove(0);
+    let settle = Settle {
+        number: 1,
+        batches: vec![SettledBatch { id: batch.id, rows: batch.rows, leave: true, states: None }],
+        lanes: vec![LaneChange::Park(batch.id.lane(), Duration::from_millis(1), "test".into())],
+        ..Settle::default()
+    };
+    assert!(shard.settle("other", &settle).await.unwrap());
+    shard.beat("other", Which::Last, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn expired_rows_at_a_parked_lane_s_head_do_not_keep_it_parked() {
+    let mut stack = Stack::start();
+    let policy = Policy { expires_in_ms: Some(1), ..lane("x") };
+    stack.enqueue(&stack.endpoint("/x?n={n}"), &policy, &numbers(200)).await;
+    park(&stack).await;
+    let fresh = stack.enqueue(&stack.endpoint("/x?n={n}"), &lane("x"), &numbers(300)).await;
+    stack.deliver(&[]);
+    let within = Duration::from_secs(20); // less than the 30 s of one parking
+    stack
+        .until(within, "all rows' ends", |stats| (stats.dead, stats.delivered) == (200, 300))
+        .await;
+    let shown = stack.queue.postback(fresh[0].id.postback(0)).await.unwrap().unwrap();
+    assert_eq!(shown.state, Standing::Delivered);
+}
+
+#[tokio::test]
+async fn what_crashed_two_workers_is_served_beside_busy_lanes() {
+    let mut stack = Stack::start();
+    let suspicious = stack.enqueue(&stack.endpoint("/x?n={n}"), &lane("s"), &numbers(1)).await;
+    let mut redis = redis::Client::open(stack.redis.url_text()).unwrap().get_connection().unwrap();
+    for crash in 0..2 {
+        let (shard, name) = (&stack.queue.shards()[0], format!("w{crash}"));
+        shard.beat(&name, Which::First, &[]).await.unwrap();
+        let ask = Reserve { worker: &name, rows: 1, batches: 1, held: 0, of_lane: 1, full: &[] };
+        assert_eq!(shard.reserve(&ask).await.unwrap().batches.len(), 1);
+        redis::cmd("ZADD").arg("pb:{0}:workers").arg(1).arg(&name).exec(&mut redis).unwrap();
+        shard.beat("reaper", Which::First, &[]).await.unwrap();
+    }
+    for busy in 0..6 {
+        let policy = lane(&busy.to_string());
+        stack.enqueue(&stack.endpoint("/slow/50?n={n}"), &policy, &numbers(5000)).await;
+    }
+    stack.deliver(&[]);
+    let since = Instant::now();
+    let id = suspicious[0].id.postback(0);
+    while stack.queue.postback(id).await.unwrap().is_none_or(|p| p.state != Standing::Delivered) {
+        assert!(since.elapsed() < SOON, "it was not served beside the others");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(stack.stats().await.pending > 0, "the busy lanes had ended before");
+}
+
+#[tokio::test]
+async fn requests_cut_off_by_our_own_stop_do_not_park_the_partner() {
+    let mut stack = Stack::start();
+    stack.enqueue_numbers("/hang?n={n}", 0..30).await;
+    let deliver = stack.deliver(&["--drain", "100ms"]);
+    stack.until_seen(30).await;
+    stack.signal(deliver, "TERM");
+    assert!(stack.wait_exit(deliver).success());
+    let mut redis = redis::Client::open(stack.redis.url_text()).unwrap().get_connection().unwrap();
+    let exists: bool = redis::cmd("EXISTS").arg("pb:{0}:breakers").query(&mut redis).unwrap();
+    assert!(!exists, "our own stop counted as the partner's failure");
+    assert_eq!(
+        stack.queue.shards()[0].workers().await.unwrap(),
+        [],
+        "its lease was not given back"
+    );
+}
+
+#[tokio::test]
+async fn ten_failures_in_a_row_park_the_lane_for_30_s_then_one_row_probes_it() {
+    let mut stack = Stack::start();
+    // Each row is answered 500 twice: the lane is parked, and opened by a later attempt of some row.
+    let policy = Policy { retries_ms: Some(vec![1; 20]), ..lane("x") };
+    stack.enqueue(&stack.endpoint("/flaky/2?n={n}"), &policy, &numbers(20)).await;
+    stack.deliver(&["--per-host", "4"]);
+    let mut redis = redis::Client::open(stack.redis.url_text()).unwrap().get_connection().unwrap();
+    let mut is_parked =
+        || redis::cmd("EXISTS").arg("pb:{0}:breakers").query::<bool>(&mut redis).unwrap();
+    let since = Instant::now();
+    while !is_parked() {
+        assert!(since.elapsed() < SOON, "the lane was not parked");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let seen = stack.seen().len();
+    assert!((10..=14).contains(&seen), "{seen} requests until the lane was parked");
+    // Other lanes of the same worker go on at once.
+    stack.enqueue(&stack.endpoint("/fine?n={n}"), &lane("fine"), &numbers(50)).await;
+    stack.until(Duration::from_secs(20), "the other lane", |stats| stats.delivered == 50).await;
+    assert_eq!(stack.seen().len(), seen + 50, "the parked lane was sent to");
+    stack.until_seen(seen + 51).await;
+    assert!(since.elapsed() > Duration::from_secs(28), "the probe came early");
+}
