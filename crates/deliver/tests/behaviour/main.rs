@@ -3,6 +3,7 @@
 
 mod crash;
 mod delivery;
+mod end_to_end;
 mod isolation;
 mod options;
 mod start;

@@ -41,7 +41,7 @@ pub(crate) struct Stack {
 }
 
 /// A program of this workspace, built by `cargo build --workspace`.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let mut path = std::env::current_exe().expect("a path");
     path.pop();
     path.set_file_name(name);
