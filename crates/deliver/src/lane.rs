@@ -24,8 +24,10 @@ use crate::{
 
 /// How long a connection is kept without a request.
 const IDLE: Duration = Duration::from_secs(30);
-/// The most connections of a lane kept without a request.
+/// The most connections of a lane kept so long; more than these are kept only across a short gap between rows. Closing
+/// them at once cost a new connection for every fifth request of a lane under load.
 const MAX_IDLE: usize = 8;
+const SURPLUS: Duration = Duration::from_millis(200);
 
 pub(crate) struct Lane {
     pub(crate) id: LaneId,
@@ -135,16 +137,16 @@ impl Lane {
         }
     }
 
-    /// Waits for a row to come to this connection; `None` after 30 s, or where enough connections wait.
+    /// Waits for a row to come to this connection; `None` when it is not worth keeping any more.
     async fn wait(&self, process: &Process) -> Option<Item> {
-        if self.idle.borrow().len() >= MAX_IDLE || process.idle.get() >= process.config.concurrency
-        {
+        if process.idle.get() >= process.config.concurrency {
             return None;
         }
+        let patience = if self.idle.borrow().len() < MAX_IDLE { IDLE } else { SURPLUS };
         let (sender, mut receiver) = oneshot::channel();
         self.idle.borrow_mut().push(sender);
         process.idle.set(process.idle.get() + 1);
-        let waited = timeout(IDLE, &mut receiver).await;
+        let waited = timeout(patience, &mut receiver).await;
         process.idle.set(process.idle.get() - 1);
         if let Ok(item) = waited {
             return item.ok();

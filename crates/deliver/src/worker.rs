@@ -164,9 +164,9 @@ impl Worker {
         }
     }
 
-    /// How many rows of a lane may wait before it counts as full: twice what can be in flight.
+    /// How many rows of a lane may wait before it counts as full: some rounds of requests.
     pub(crate) fn lane_limit(&self) -> usize {
-        2 * self.process.config.per_host as usize
+        4 * self.process.config.per_host as usize
     }
 
     /// How many rows may wait in lanes that are not full: what two rounds of requests take.
