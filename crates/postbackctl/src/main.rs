@@ -35,7 +35,7 @@ const EXAMPLES: &str = "Examples:
   postbackctl dead list --cause timeout --host partner.example
   postbackctl send GET 'https://partner.example/p?id={id}' --row '{\"id\":1}' --dry-run
 
-Exit codes: 0 done, 1 failed or nothing found, 2 wrong usage.";
+Exit codes: 0 done, 1 failed, or find and show found nothing, 2 wrong usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
