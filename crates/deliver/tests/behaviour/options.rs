@@ -4,8 +4,7 @@ use clap::CommandFactory;
 
 #[test]
 fn the_readme_lists_every_option_with_its_variable_and_default() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
+    let readme = include_str!("../../../../README.md");
     let table = readme.split("`deliver`:\n").nth(1).unwrap();
     for option in deliver::Config::command().get_arguments() {
         let (Some(flag), Some(env)) = (option.get_long(), option.get_env()) else { continue };

@@ -4,8 +4,7 @@ use clap::CommandFactory;
 
 #[test]
 fn the_readme_lists_every_option_with_its_variable_and_default() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
+    let readme = include_str!("../../../../README.md");
     let table = readme.split("`ingest`:\n").nth(1).unwrap().split("`deliver`:\n").next().unwrap();
     for option in ingest::config::Config::command().get_arguments() {
         let (Some(flag), Some(env)) = (option.get_long(), option.get_env()) else { continue };
