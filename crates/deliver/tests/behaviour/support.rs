@@ -213,6 +213,8 @@ impl Stack {
     /// What the partner saw, in order.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         let text = std::fs::read_to_string(&self.journal).unwrap_or_default();
+        // The sink may be writing: what has no newline yet is not a line.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let seen = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).expect("a journal line");
             let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
@@ -221,7 +223,7 @@ impl Stack {
                 headers.iter().map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()));
             Seen { target: text("target"), headers: headers.collect() }
         };
-        text.lines().map(seen).collect()
+        whole.lines().map(seen).collect()
     }
 
     /// Waits until the partner saw so many requests.
