@@ -10,8 +10,8 @@ use postback_core::{
 
 use crate::{
     lane::Lane,
-    record::{Attempted, record},
-    send::{Connection, Prepared, send},
+    record::{self, Attempted, record},
+    send::{Bounds, Connection, MAX_BODY, Prepared, Shortage, send},
     worker::{Held, Item, Worker},
 };
 
@@ -39,10 +39,18 @@ pub(crate) async fn run(
         }
         Ok(filled) => {
             let sent = send_row(worker, lane, &item, &filled, connection, began_ms).await;
-            if let Some(outcome) = &sent {
-                steer(worker, lane, &item.held, outcome);
-            }
-            let outcome = sent.unwrap_or_else(|| cut_off(worker, began_ms));
+            let outcome = match sent {
+                Some(Ok(outcome)) => {
+                    steer(worker, lane, &item.held, &outcome);
+                    outcome
+                }
+                Some(Err(Shortage(why))) => {
+                    worker.rest(&why);
+                    drop(filled);
+                    return worker.close(&item, false);
+                }
+                None => cut_off(worker, began_ms),
+            };
             let next = judge(worker, &item, &outcome);
             let attempted = Attempted { at_ms: began_ms, outcome: Some(outcome) };
             finish(worker, &item, &attempted, Some(filled), next);
@@ -65,7 +73,7 @@ async fn send_row(
     filled: &Filled<'_>,
     connection: &mut Option<Connection>,
     began_ms: u64,
-) -> Option<Outcome> {
+) -> Option<Result<Outcome, Shortage>> {
     let batch = &item.held.batch;
     let id = item.held.id.postback(item.row).to_string();
     let traceparent = traceparent(batch.source(item.row).traceparent.as_deref());
@@ -81,13 +89,14 @@ async fn send_row(
         timestamp,
         signature: worker.process.keys.sign(&id, timestamp, body.unwrap_or_default()),
     };
-    let timeout = batch
-        .policy
-        .timeout_ms
-        .map_or_else(|| worker.process.config.timeout, Duration::from_millis);
+    let time = batch.policy.timeout_ms;
+    let bounds = Bounds {
+        time: time.map_or(worker.process.config.timeout, Duration::from_millis),
+        kept: if batch.policy.success.has_body_rule() { MAX_BODY } else { record::BODY },
+    };
     let cut = worker.cut.notified();
     tokio::select! {
-        outcome = send(connection, &worker.process.dialer, request, timeout) => return Some(outcome),
+        sent = send(connection, &worker.process.dialer, request, bounds) => return Some(sent),
         () = cut => {}
     }
     *connection = None;

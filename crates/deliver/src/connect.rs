@@ -4,6 +4,7 @@
 //! [`guard`]'s; what is sent over the connection is `send`'s.
 
 mod checked;
+mod metered;
 mod names;
 
 use std::{
@@ -29,16 +30,34 @@ use tokio::{
     time::timeout,
 };
 
-use self::names::Names;
-use crate::guard;
+use self::{
+    metered::{Budget, Metered},
+    names::Names,
+};
+use crate::{descriptors::is_shortage, guard};
 
 /// The longest response head, in bytes; hyper's own limit of 100 headers holds beside it.
 const MAX_HEAD: usize = 64 * 1024;
 /// So many of a name's addresses are tried.
 const MAX_ADDRESSES: usize = 8;
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Stream = MaybeHttpsStream<TokioIo<Metered>>;
 type Driver = http1::Connection<Stream, Full<Bytes>>;
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoConnection {
+    /// The attempt failed.
+    Failed(Failure),
+    /// This box has run out of something, for people; there was no attempt.
+    Shortage(String),
+}
+
+impl From<Failure> for NoConnection {
+    fn from(failure: Failure) -> NoConnection {
+        NoConnection::Failed(failure)
+    }
+}
 
 /// What a [`Dialer`] is made from.
 #[derive(Debug, Clone, Default)]
@@ -101,10 +120,11 @@ impl Dialer {
     /// Opens a connection to the origin; nothing of a request is sent yet.
     ///
     /// # Errors
-    /// `Blocked`, `Dns`, `Connect` or `Tls`, by the step that failed.
-    pub(crate) async fn connect(&self, origin: &Origin) -> Result<Connection, Failure> {
+    /// `Blocked`, `Dns`, `Connect` or `Tls`, by the step that failed; or a shortage here.
+    pub(crate) async fn connect(&self, origin: &Origin) -> Result<Connection, NoConnection> {
         let addresses = self.addresses(origin).await?;
-        let stream = TokioIo::new(self.open(&addresses).await?);
+        let budget = Budget::new();
+        let stream = TokioIo::new(Metered::new(self.open(&addresses).await?, budget.clone()));
         let stream = if origin.tls {
             self.secure(origin, stream).await?
         } else {
@@ -112,18 +132,18 @@ impl Dialer {
         };
         let connection = self.http.handshake(stream).await;
         let (sender, driver) = connection.map_err(|error| Failure::Connect(error.to_string()))?;
-        Ok(Connection { sender, driver: Some(Box::new(driver)) })
+        Ok(Connection { sender, driver: Some(Box::new(driver)), budget })
     }
 
     /// The origin's addresses that may be called, in the resolver's order; at least one.
-    async fn addresses(&self, origin: &Origin) -> Result<Vec<SocketAddr>, Failure> {
+    async fn addresses(&self, origin: &Origin) -> Result<Vec<SocketAddr>, NoConnection> {
         if self.allow.is_empty() {
             // No address could open this port: no need to ask for one.
             guard::judge_port(origin.port).map_err(Failure::Blocked)?;
         }
         let found = match literal(&origin.host) {
             Some(ip) => [SocketAddr::new(ip, origin.port)].into(),
-            None => self.names.lookup(&origin.host, self.limits.dns).await.map_err(Failure::Dns)?,
+            None => self.names.lookup(&origin.host, self.limits.dns).await?,
         };
         let mut refusal = String::new();
         let mut open = Vec::new();
@@ -135,31 +155,35 @@ impl Dialer {
             }
         }
         if open.is_empty() {
-            return Err(Failure::Blocked(refusal));
+            return Err(Failure::Blocked(refusal).into());
         }
         if let Some(bind) = self.bind {
             open.retain(|address| address.is_ipv4() == bind.is_ipv4());
         }
         if open.is_empty() {
-            return Err(Failure::Connect("no address of the family of --bind".to_owned()));
+            let text = "no address of the family of --bind".to_owned();
+            return Err(Failure::Connect(text).into());
         }
         open.truncate(MAX_ADDRESSES);
         Ok(open)
     }
 
     /// Connects to the first address that answers; each has its equal share of the time left.
-    async fn open(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+    async fn open(&self, addresses: &[SocketAddr]) -> Result<TcpStream, NoConnection> {
         let deadline = Instant::now() + self.limits.connect;
         let mut failures = Vec::new();
         for (left, &address) in (1..=addresses.len() as u32).rev().zip(addresses) {
             let share = deadline.saturating_duration_since(Instant::now()) / left;
             match timeout(share, self.open_one(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) if is_shortage(&error) => {
+                    return Err(NoConnection::Shortage(plain(&error)));
+                }
                 Ok(Err(error)) => failures.push(format!("{address}: {}", plain(&error))),
                 Err(_) => failures.push(format!("{address}: no answer within {share:.1?}")),
             }
         }
-        Err(Failure::Connect(failures.join(", ")))
+        Err(Failure::Connect(failures.join(", ")).into())
     }
 
     async fn open_one(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -172,7 +196,7 @@ impl Dialer {
         Ok(stream)
     }
 
-    async fn secure(&self, origin: &Origin, tcp: TokioIo<TcpStream>) -> Result<Stream, Failure> {
+    async fn secure(&self, origin: &Origin, tcp: TokioIo<Metered>) -> Result<Stream, Failure> {
         let handshake = checked::secure(&self.tls, &origin.host, tcp);
         match timeout(self.limits.tls, handshake).await {
             Ok(result) => result.map_err(Failure::Tls),
@@ -189,12 +213,18 @@ pub(crate) struct Connection {
     pub(crate) sender: http1::SendRequest<Full<Bytes>>,
     /// `None` once the connection is over.
     driver: Option<Box<Driver>>,
+    budget: Budget,
 }
 
 impl Connection {
     /// Whether a request could be sent, as far as is known without looking at the socket.
     pub(crate) fn is_usable(&self) -> bool {
         self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// Lets the partner send as many bytes as it may in one attempt.
+    pub(crate) fn renew_budget(&self) {
+        self.budget.renew();
     }
 
     /// Looks at the socket and tells whether a request can be sent now.

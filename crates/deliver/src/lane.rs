@@ -1,6 +1,7 @@
-//! One lane in this process: its rows' queue, its connections, its share of the slots, its breaker.
+//! One lane in this process: its rows' queue, its connections, its share of the process's slots.
 //!
-//! What a row's outcome means is in `record`; sending it is in `send`.
+//! Its breaker is in `lane/breaker.rs`, its rate in `lane/pace.rs`. Sending a row is in `send`, what its outcome means in
+//! `attempt`.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,17 +10,22 @@ use std::{
     time::Duration,
 };
 
-use postback_core::{endpoint::Origin, id::LaneId};
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout},
-};
+use postback_core::{endpoint::Origin, id::LaneId, queue::Slots};
+use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
     attempt,
     process::Process,
     send::Connection,
     worker::{Item, Worker},
+};
+
+mod breaker;
+mod pace;
+
+use self::{
+    breaker::Breaker,
+    pace::{Pace, Turn},
 };
 
 /// How long a connection is kept without a request.
@@ -38,6 +44,10 @@ pub(crate) struct Lane {
     connections: Cell<usize>,
     idle: RefCell<Vec<oneshot::Sender<Item>>>,
     starved: Cell<bool>,
+    /// The lane's rate; `None`: no limit.
+    pace: Cell<Option<Pace>>,
+    /// Whether the lane wakes up for its next slot.
+    timer: Cell<bool>,
 }
 
 impl Lane {
@@ -51,12 +61,17 @@ impl Lane {
             connections: Cell::new(0),
             idle: RefCell::default(),
             starved: Cell::new(false),
+            pace: Cell::new(None),
+            timer: Cell::new(false),
         })
     }
 
     /// Whether nothing would be lost by forgetting the lane.
     pub(crate) fn is_unused(&self) -> bool {
-        self.connections.get() == 0 && self.queued() == 0 && self.breaker.is_at_rest()
+        self.connections.get() == 0
+            && self.queued() == 0
+            && !self.timer.get()
+            && self.breaker.is_at_rest()
     }
 
     pub(crate) fn queued(&self) -> usize {
@@ -65,19 +80,95 @@ impl Lane {
 
     /// Whether so many rows wait that more could not be sent soon.
     pub(crate) fn is_full(&self, worker: &Worker) -> bool {
-        self.queued() >= worker.lane_limit()
+        let limit = worker.lane_limit();
+        self.queued() >= self.pace.get().map_or(limit, |pace| limit.min(pace.soon()))
+    }
+
+    /// Changes the queue or the pace, and keeps the worker's count right. What a full lane holds is not counted.
+    fn change<T>(&self, worker: &Worker, change: impl FnOnce() -> T) -> T {
+        let counted = |full: bool| if full { 0 } else { self.queued() };
+        let was_full = self.is_full(worker);
+        let before = counted(was_full);
+        let changed = change();
+        let is_full = self.is_full(worker);
+        worker.queue_changed(before, counted(is_full), was_full && !is_full);
+        changed
     }
 
     pub(crate) fn push(&self, worker: &Worker, item: Item) {
-        let before = self.queued();
-        self.queue.borrow_mut().push_back(item);
-        worker.queue_changed(before, self.queued());
+        self.change(worker, || self.queue.borrow_mut().push_back(item));
     }
 
     /// Takes every row that is not yet sent out of the queue.
     pub(crate) fn take_unsent(&self, worker: &Worker) -> VecDeque<Item> {
-        worker.queue_changed(self.queued(), 0);
-        self.queue.take()
+        self.change(worker, || self.queue.take())
+    }
+
+    /// Notes whether the lane has a rate. Its rows wait for slots from then on.
+    pub(crate) fn set_limited(&self, worker: &Worker, limited: bool) {
+        if self.pace.get().is_some() != limited {
+            self.change(worker, || self.pace.set(limited.then(Pace::default)));
+        }
+    }
+
+    /// How many rows wait for slots that must be asked for now.
+    pub(crate) fn wanted_slots(&self, now_ms: f64) -> usize {
+        let asks = |pace: Option<Pace>| matches!(pace.map(|mut pace| pace.take(now_ms)), Some(Turn::Ask(at)) if at <= now_ms);
+        if asks(self.pace.get()) { self.queued() } else { 0 }
+    }
+
+    /// When slots may be asked for, if some are wanted; milliseconds since 1970, Redis's time.
+    pub(crate) fn asks_at(&self, now_ms: f64) -> Option<f64> {
+        match self.pace.get()?.take(now_ms) {
+            Turn::Ask(at) if self.queued() > 0 => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Takes in slots from Redis.
+    pub(crate) fn grant(self: &Rc<Self>, worker: &Rc<Worker>, slots: Slots) {
+        if slots.every_ms <= 0.0 {
+            self.set_limited(worker, false);
+        } else if let Some(mut pace) = self.pace.get() {
+            pace.grant(slots);
+            self.change(worker, || self.pace.set(Some(pace)));
+        }
+        self.pump(worker);
+    }
+
+    /// Gives up the slots that are left: from when to when they were.
+    pub(crate) fn give_up_slots(&self) -> Option<(f64, f64)> {
+        let mut pace = self.pace.get()?;
+        let left = pace.give_up();
+        self.pace.set(Some(pace));
+        left
+    }
+
+    /// Takes a slot of a limited lane, or sees to it that the lane goes on when there is one.
+    fn has_turn(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
+        let Some(mut pace) = self.pace.get() else { return true };
+        let now_ms = worker.now_exact_ms();
+        let turn = pace.take(now_ms);
+        self.pace.set(Some(pace));
+        match turn {
+            Turn::Now => return true,
+            Turn::At(at) => self.wake_after(worker, at - now_ms),
+            Turn::Ask(at) if at <= now_ms => worker.ask_for_slots(),
+            Turn::Ask(_) => {}
+        }
+        false
+    }
+
+    fn wake_after(self: &Rc<Self>, worker: &Rc<Worker>, wait_ms: f64) {
+        if self.timer.replace(true) {
+            return;
+        }
+        let (lane, worker) = (self.clone(), worker.clone());
+        tokio::task::spawn_local(async move {
+            sleep(Duration::from_secs_f64(wait_ms.max(0.0) / 1000.0)).await;
+            lane.timer.set(false);
+            lane.pump(&worker);
+        });
     }
 
     /// Puts rows on connections as far as the lane's share goes.
@@ -114,9 +205,10 @@ impl Lane {
             }
             return None;
         }
-        let before = self.queued();
-        let item = self.queue.borrow_mut().pop_front()?;
-        worker.queue_changed(before, before - 1);
+        if !self.has_turn(worker) {
+            return None;
+        }
+        let item = self.change(worker, || self.queue.borrow_mut().pop_front())?;
         self.in_flight.set(self.in_flight.get() + 1);
         process.take_slot();
         Some(item)
@@ -139,17 +231,22 @@ impl Lane {
 
     /// Waits for a row to come to this connection; `None` when it is not worth keeping any more.
     async fn wait(&self, process: &Process) -> Option<Item> {
-        if process.idle.get() >= process.config.concurrency {
+        if !process.may_idle() {
             return None;
         }
         let patience = if self.idle.borrow().len() < MAX_IDLE { IDLE } else { SURPLUS };
         let (sender, mut receiver) = oneshot::channel();
         self.idle.borrow_mut().push(sender);
-        process.idle.set(process.idle.get() + 1);
-        let waited = timeout(patience, &mut receiver).await;
-        process.idle.set(process.idle.get() - 1);
-        if let Ok(item) = waited {
-            return item.ok();
+        process.add_idle(1);
+        let given = tokio::select! {
+            biased;
+            given = &mut receiver => Some(given.ok()),
+            () = sleep(patience) => None,
+            () = process.crowded.notified() => None,
+        };
+        process.add_idle(-1);
+        if let Some(item) = given {
+            return item;
         }
         receiver.close();
         self.idle.borrow_mut().retain(|sender| !sender.is_closed());
@@ -178,70 +275,4 @@ async fn serve(worker: Rc<Worker>, lane: Rc<Lane>, first: Item) {
     }
     lane.connections.set(lane.connections.get() - 1);
     worker.forget_if_unused(&lane);
-}
-
-/// Counts failures in a row and says when the lane is to be parked.
-#[derive(Default)]
-pub(crate) struct Breaker {
-    failures: Cell<u32>,
-    parked: Cell<bool>,
-    /// The last failure or parking.
-    troubled: Cell<Option<Instant>>,
-}
-
-impl Breaker {
-    /// So many failures in a row park the lane.
-    const LIMIT: u32 = 10;
-    /// A lane without rows is remembered so long for its failures.
-    const MEMORY: Duration = Duration::from_secs(600);
-
-    /// Takes in what [`postback_core::attempt::Outcome::breaker_failure`] made of an outcome. True: park now.
-    pub(crate) fn count(&self, failure: Option<bool>) -> bool {
-        match failure {
-            Some(true) => {
-                self.failures.set(self.failures.get() + 1);
-                self.troubled.set(Some(Instant::now()));
-            }
-            Some(false) => self.failures.set(0),
-            None => {}
-        }
-        self.failures.get() >= Self::LIMIT && !self.parked.replace(true)
-    }
-
-    pub(crate) fn park(&self) {
-        self.parked.set(true);
-        self.troubled.set(Some(Instant::now()));
-    }
-
-    pub(crate) fn is_parked(&self) -> bool {
-        self.parked.get()
-    }
-
-    pub(crate) fn open(&self) {
-        self.parked.set(false);
-        self.failures.set(0);
-    }
-
-    fn is_at_rest(&self) -> bool {
-        (self.failures.get() == 0 && !self.parked.get())
-            || self.troubled.get().is_none_or(|at| at.elapsed() > Self::MEMORY)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ten_failures_in_a_row_park_a_lane_once() {
-        let breaker = Breaker::default();
-        assert!((0..9).all(|_| !breaker.count(Some(true))));
-        breaker.count(Some(false));
-        assert!((0..9).all(|_| !breaker.count(Some(true))));
-        assert!(!breaker.count(None));
-        assert!(breaker.count(Some(true)));
-        assert!(!breaker.count(Some(true)));
-        breaker.open();
-        assert!(!breaker.count(Some(true)));
-    }
 }

@@ -7,6 +7,7 @@
 mod attempt;
 mod config;
 mod connect;
+mod descriptors;
 mod guard;
 mod lane;
 mod metrics;

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    config::Config, connect::Dialer, lane::Lane, metrics::Metrics, sign::SigningKeys,
+    config::Config, connect::Dialer, descriptors, lane::Lane, metrics::Metrics, sign::SigningKeys,
     worker::Worker,
 };
 
@@ -23,8 +23,13 @@ pub(crate) struct Process {
     pub(crate) stopping: Cell<bool>,
     /// Told when the last request in flight is over.
     pub(crate) quiet: Notify,
-    /// Connections kept without a request; at most `--concurrency`.
-    pub(crate) idle: Cell<u32>,
+    /// Requests that may be in flight: `--concurrency`, as far as the descriptors go.
+    pub(crate) slots: usize,
+    /// Connections that may be open, idle ones among them.
+    sockets: usize,
+    /// Told when an idle connection must be closed for a new one.
+    pub(crate) crowded: Notify,
+    idle: Cell<usize>,
     in_flight: Cell<usize>,
 }
 
@@ -35,7 +40,12 @@ impl Process {
         keys: SigningKeys,
         metrics: Metrics,
     ) -> Rc<Process> {
+        let slots = config.concurrency as usize;
+        let sockets = sockets(slots);
         Rc::new(Process {
+            slots: slots.min(sockets),
+            sockets: sockets.min(2 * slots),
+            crowded: Notify::new(),
             config,
             dialer,
             keys,
@@ -53,12 +63,25 @@ impl Process {
     }
 
     pub(crate) fn free_slots(&self) -> usize {
-        (self.config.concurrency as usize).saturating_sub(self.in_flight.get())
+        self.slots.saturating_sub(self.in_flight.get())
     }
 
     pub(crate) fn take_slot(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.metrics.in_flight.inc();
+        if self.idle.get() > 0 && self.in_flight.get() + self.idle.get() > self.sockets {
+            self.crowded.notify_one();
+        }
+    }
+
+    /// Whether one more connection may be kept without a request.
+    pub(crate) fn may_idle(&self) -> bool {
+        self.in_flight.get() + self.idle.get() < self.sockets
+    }
+
+    /// Counts the connections without a request.
+    pub(crate) fn add_idle(&self, n: isize) {
+        self.idle.set(self.idle.get().saturating_add_signed(n));
     }
 
     pub(crate) fn free_slot(&self) {
@@ -68,4 +91,17 @@ impl Process {
             self.quiet.notify_waiters();
         }
     }
+}
+
+/// How many connections to partners the descriptors allow; warns where they are fewer than requests are wanted.
+fn sockets(wanted: usize) -> usize {
+    let Some((limit, sockets)) = descriptors::for_partners() else { return usize::MAX };
+    if sockets < wanted {
+        log::warn!(
+            "--concurrency is {wanted}, but the limit of {limit} file descriptors leaves room for {sockets} requests in \
+             flight: raise it to {} (minfds in supervisord, LimitNOFILE in systemd, ulimit -n)",
+            descriptors::limit_for(wanted)
+        );
+    }
+    sockets
 }

@@ -8,8 +8,8 @@ use postback_core::{
 
 use crate::worker::Item;
 
-/// So much of an answer's body is kept.
-const BODY: usize = 1024;
+/// So much of an answer's body is kept, in bytes.
+pub(crate) const BODY: usize = 1024;
 
 /// An attempt, or a death without one.
 pub(crate) struct Attempted {

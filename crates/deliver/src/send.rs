@@ -17,24 +17,40 @@ use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::head::Prepared;
 pub(crate) use crate::connect::Connection;
-use crate::connect::{Dialer, plain};
+use crate::connect::{Dialer, NoConnection, plain};
 
 /// The most that is read of a response's body, in bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
+/// This box has run out of something, for people: nothing was sent, and it tells nothing of the partner.
+#[derive(Debug)]
+pub(crate) struct Shortage(pub(crate) String);
+
+/// How long an attempt may take, and how much is kept of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// From the first byte out to the last byte of the body in.
+    pub(crate) time: Duration,
+    /// So many bytes of the body are kept, at most [`MAX_BODY`].
+    pub(crate) kept: usize,
+}
+
 /// Sends one request over `slot`'s connection, or over a new one, and leaves the connection there if it
-/// can be used again. `limit` is from the first byte out to the last byte of the body in.
+/// can be used again.
 ///
 /// The request is written at most once: a second connection is tried only where the first turned out to
 /// be closed before anything was written to it. Whatever happens is in the outcome; one that failed
 /// before a byte went out took no time.
+///
+/// # Errors
+/// When there could be no attempt.
 pub(crate) async fn send(
     slot: &mut Option<Connection>,
     dialer: &Dialer,
     postback: Prepared<'_>,
-    limit: Duration,
-) -> Outcome {
-    let unsent = |failure| Outcome { result: Err(failure), response_time: Duration::ZERO };
+    bounds: Bounds,
+) -> Result<Outcome, Shortage> {
+    let unsent = |failure| Ok(Outcome { result: Err(failure), response_time: Duration::ZERO });
     let (origin, now) = (postback.origin, postback.timestamp);
     let mut request = match postback.into_request() {
         Ok(request) => request,
@@ -44,16 +60,19 @@ pub(crate) async fn send(
     loop {
         let mut connection = match open(slot.take(), dialer, origin).await {
             Ok(connection) => connection,
-            Err(failure) => return unsent(failure),
+            Err(NoConnection::Failed(failure)) => return unsent(failure),
+            Err(NoConnection::Shortage(why)) => return Err(Shortage(why)),
         };
+        connection.renew_budget();
         let start = Instant::now();
-        let deadline = start + limit;
+        let deadline = start + bounds.time;
         let answer = connection.sender.try_send_request(request);
         let result = match timeout_at(deadline, connection.drive(answer)).await {
             Ok(Ok(answer)) => {
-                let response = read(&mut connection, answer, deadline, now).await;
-                let complete = response.body_failed.is_none() && !response.truncated;
-                if complete && connection.is_ready().await {
+                let mut response = head(&answer, now);
+                let body = answer.into_body();
+                let whole = read(&mut connection, body, deadline, bounds.kept, &mut response).await;
+                if whole && connection.is_ready().await {
                     *slot = Some(connection);
                 }
                 Ok(response)
@@ -65,9 +84,9 @@ pub(crate) async fn send(
                 }
                 _ => Err(failure(&error.into_error())),
             },
-            Err(_) => Err(Failure::Timeout(format!("no answer within {limit:?}"))),
+            Err(_) => Err(Failure::Timeout(format!("no answer within {:?}", bounds.time))),
         };
-        return Outcome { result, response_time: start.elapsed() };
+        return Ok(Outcome { result, response_time: start.elapsed() });
     }
 }
 
@@ -76,7 +95,7 @@ async fn open(
     kept: Option<Connection>,
     dialer: &Dialer,
     origin: &Origin,
-) -> Result<Connection, Failure> {
+) -> Result<Connection, NoConnection> {
     if let Some(mut connection) = kept
         && connection.is_ready().await
     {
@@ -85,44 +104,47 @@ async fn open(
     dialer.connect(origin).await
 }
 
-/// Reads the body up to [`MAX_BODY`], the deadline or its failure: the status stands in any case.
-async fn read(
-    connection: &mut Connection,
-    answer: hyper::Response<Incoming>,
-    deadline: Instant,
-    now: u64,
-) -> Response {
-    let mut response = Response {
+fn head(answer: &hyper::Response<Incoming>, now: u64) -> Response {
+    Response {
         status: answer.status().as_u16(),
         retry_after: retry_after::parse(answer.headers(), now),
         body: Vec::new(),
         truncated: false,
         body_failed: None,
-    };
-    let reading = read_body(connection, answer.into_body(), &mut response);
-    if timeout_at(deadline, reading).await.is_err() {
-        let text = format!("the body stalled after {} bytes", response.body.len());
-        response.body_failed = Some(Failure::Timeout(text));
     }
-    response
 }
 
-async fn read_body(connection: &mut Connection, mut body: Incoming, response: &mut Response) {
-    while let Some(frame) = connection.drive(body.frame()).await {
-        match frame.map(|frame| frame.into_data()) {
-            Ok(Ok(data)) => {
-                let room = MAX_BODY - response.body.len();
-                response.body.extend_from_slice(&data[..data.len().min(room)]);
-                if data.len() > room {
-                    response.truncated = true;
-                    return;
-                }
-            }
-            Ok(Err(_trailers)) => {}
-            Err(error) => {
+/// Reads the body up to [`MAX_BODY`], the deadline or its failure: the status stands in any case. Returns whether all
+/// of it was read.
+async fn read(
+    connection: &mut Connection,
+    mut body: Incoming,
+    deadline: Instant,
+    kept: usize,
+    response: &mut Response,
+) -> bool {
+    let mut left = MAX_BODY;
+    loop {
+        let frame = match timeout_at(deadline, connection.drive(body.frame())).await {
+            Ok(None) => return true,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
                 response.body_failed = Some(failure(&error));
-                return;
+                return false;
             }
+            Err(_) => {
+                let text = format!("the body stalled after {} bytes", MAX_BODY - left);
+                response.body_failed = Some(Failure::Timeout(text));
+                return false;
+            }
+        };
+        let Ok(data) = frame.into_data() else { continue }; // trailers
+        let room = kept.min(MAX_BODY) - response.body.len();
+        response.body.extend_from_slice(&data[..data.len().min(room)]);
+        response.truncated |= data.len() > room;
+        match left.checked_sub(data.len()) {
+            Some(rest) => left = rest,
+            None => return false,
         }
     }
 }

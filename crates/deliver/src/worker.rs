@@ -15,7 +15,10 @@ use postback_core::{
     id::{BatchId, LaneId},
     queue::{LaneChange, Queue, QueueError, RowStates, Shard, Which},
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use crate::{lane::Lane, process::Process};
 
@@ -27,6 +30,9 @@ use self::settle::Unsettled;
 
 /// No new send later than this after the last beat that succeeded (half a lease).
 const SEND_AFTER_BEAT: Duration = Duration::from_secs(15);
+
+/// How long nothing new is sent after a shortage of descriptors or memory on this box.
+const REST: Duration = Duration::from_secs(1);
 
 /// At most so many batches, and bytes of batches, are held; at the bound full lanes give back what is unsent.
 const MAX_HELD: usize = 4096;
@@ -81,6 +87,8 @@ pub(crate) struct Worker {
     /// Held batches must be compared with what Redis has.
     adopt: Cell<bool>,
     reserving: Cell<bool>,
+    /// How often the fleet's rates were changed, as far as this worker has heeded it.
+    limit_changes: Cell<u64>,
     /// A batch that crashed two workers is held, or waits for this worker to hold nothing.
     alone: Cell<bool>,
     unsettled: Unsettled,
@@ -89,6 +97,8 @@ pub(crate) struct Worker {
     /// Redis's time (milliseconds since 1970) at an instant of ours.
     clock: Cell<(Instant, u64)>,
     redis_is_well: Cell<bool>,
+    /// This box has run out of something: nothing is sent for a moment.
+    resting: Cell<bool>,
 }
 
 fn new_name() -> String {
@@ -118,11 +128,13 @@ impl Worker {
             woken: Cell::new(false),
             adopt: Cell::new(false),
             reserving: Cell::new(false),
+            limit_changes: Cell::new(0),
             alone: Cell::new(false),
             unsettled: Unsettled::default(),
             beat_at: Cell::new(None),
             clock: Cell::new((Instant::now(), 0)),
             redis_is_well: Cell::new(true),
+            resting: Cell::new(false),
         }))
     }
 
@@ -138,6 +150,7 @@ impl Worker {
     /// Whether a request may go out: the lease is fresh, and Redis takes our outcomes.
     pub(crate) fn may_send(&self) -> bool {
         !self.process.stopping.get()
+            && !self.resting.get()
             && self.beat_at.get().is_some_and(|at| at.elapsed() < SEND_AFTER_BEAT)
             && !self.unsettled.is_overdue()
     }
@@ -148,20 +161,29 @@ impl Worker {
         ms + at.elapsed().as_millis() as u64
     }
 
+    /// As [`Worker::now_ms`], with parts of a millisecond.
+    pub(crate) fn now_exact_ms(&self) -> f64 {
+        let (at, ms) = self.clock.get();
+        ms as f64 + at.elapsed().as_secs_f64() * 1000.0
+    }
+
     fn set_clock(&self, now_ms: u64) {
         self.clock.set((Instant::now(), now_ms));
     }
 
     /// Keeps count of the rows that wait in lanes that are not full. What full lanes hold is not counted: they wait
-    /// for their partners, and the others must not wait for them.
-    pub(crate) fn queue_changed(&self, before: usize, after: usize) {
-        let limit = self.lane_limit();
-        let counted = |rows: usize| if rows < limit { rows } else { 0 };
-        self.queued.set(self.queued.get() + counted(after) - counted(before));
-        let has_room = before >= limit && after < limit;
-        if has_room || (after < before && self.queued.get() == self.buffer() / 2) {
+    /// for their partners, and the others must not wait for them. `has_room`: a full lane is one no more.
+    pub(crate) fn queue_changed(&self, before: usize, after: usize, has_room: bool) {
+        let (all, half) = (self.queued.get(), self.buffer() / 2);
+        self.queued.set(all + after - before);
+        if has_room || (all > half && self.queued.get() <= half) {
             self.hungry.notify_one();
         }
+    }
+
+    /// A limited lane has rows and no slots.
+    pub(crate) fn ask_for_slots(&self) {
+        self.hungry.notify_one();
     }
 
     /// How many rows of a lane may wait before it counts as full: some rounds of requests.
@@ -171,7 +193,7 @@ impl Worker {
 
     /// How many rows may wait in lanes that are not full: what two rounds of requests take.
     fn buffer(&self) -> usize {
-        2 * self.process.config.concurrency as usize
+        2 * self.process.slots
     }
 
     /// Whether the held batches take all the memory that they may.
@@ -202,6 +224,9 @@ impl Worker {
 
     /// Gives back the rows of a lane that are not sent yet.
     pub(crate) fn give_back(&self, lane: &Lane) {
+        if let Some((from, to)) = lane.give_up_slots() {
+            self.unsettled.change(LaneChange::Refund(lane.id, from, to));
+        }
         for item in lane.take_unsent(self) {
             self.close(&item, false);
         }
@@ -242,6 +267,21 @@ impl Worker {
         if lane.is_unused() {
             self.lanes.borrow_mut().remove(&lane.id);
         }
+    }
+
+    /// Sends nothing for a moment: there was a shortage on this box. Rows given back meanwhile may go to others.
+    pub(crate) fn rest(self: &Rc<Self>, why: &str) {
+        if self.resting.replace(true) {
+            return;
+        }
+        log::error!("no connection could be opened: {why}; sending nothing new for {REST:?}");
+        let worker = self.clone();
+        tokio::task::spawn_local(async move {
+            sleep(REST).await;
+            worker.resting.set(false);
+            worker.pump_all();
+            worker.hungry.notify_one();
+        });
     }
 
     /// Keeps an outcome for the log.

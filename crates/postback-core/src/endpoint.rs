@@ -133,6 +133,11 @@ impl EndpointError {
         EndpointError { place: place.into(), fault: fault.into() }
     }
 
+    /// Whether the URL leads to where nothing may be sent, whatever its path and query.
+    pub fn is_url(&self) -> bool {
+        matches!(self.fault, Fault::Url(_))
+    }
+
     /// The field that is wrong: `endpoint.url`, `endpoint.headers.X-A`, `endpoint.body`.
     pub fn place(&self) -> &str {
         &self.place

@@ -10,7 +10,7 @@
 //!
 //! With several shards each has its own set of keys, kept together by the hash tag `{s}`; a lane belongs to one
 //! shard, and a script touches one. What a worker does is in `queue/work.rs`, what pages and commands read in
-//! `queue/read.rs`, what an operator changes in `queue/revise.rs`.
+//! `queue/read.rs`, what an operator changes of rows in `queue/revise.rs` and of lanes in `queue/lanes.rs`.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -26,6 +26,7 @@ use crate::{
     redis::{Link, RedisFailure, RedisUrl},
 };
 
+mod lanes;
 mod log;
 mod read;
 mod revise;
@@ -33,13 +34,14 @@ mod rows;
 mod work;
 
 pub use self::{
+    lanes::LaneInfo,
     log::{Record, Recorded, decode_log, encode_log},
     read::{DeadBatch, Stats, StoredBatch, WorkerInfo},
     revise::{Revised, Revision},
     rows::{RowState, RowStates, State},
     work::{
-        Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Wakeups,
-        Which,
+        Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Slots,
+        Wakeups, Which,
     },
 };
 
@@ -134,6 +136,7 @@ struct Scripts {
     settle: Script,
     beat: Script,
     revise: Script,
+    limit: Script,
 }
 
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
@@ -145,6 +148,7 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
         settle: script(include_str!("queue/settle.lua")),
         beat: script(include_str!("queue/beat.lua")),
         revise: script(include_str!("queue/revise.lua")),
+        limit: script(include_str!("queue/limit.lua")),
     }
 });
 

@@ -106,15 +106,20 @@ impl World {
     }
 
     async fn reserve(&mut self, worker: usize) {
+        let lanes: Vec<String> = self.ask(&["HKEYS", "names"]);
+        let wants: Vec<(LaneId, usize)> =
+            lanes.iter().take(2).map(|lane| (lane.parse().unwrap(), 3)).collect();
         let ask = Reserve {
             worker: &self.workers[worker].name.clone(),
             rows: 1 + self.dice.roll(12) as usize,
             batches: 1 + self.dice.roll(5) as usize,
             held: self.workers[worker].held.len(),
             of_lane: 1 + self.dice.roll(12) as usize,
+            wants: &wants,
             full: &[],
         };
         let got = self.shard().reserve(&ask).await.unwrap();
+        assert_eq!(got.slots.len(), wants.len());
         for batch in got.batches {
             let states = batch.states.unwrap();
             assert!(
@@ -155,8 +160,9 @@ impl World {
         }
         if self.dice.roll(5) == 0 {
             let lane = settle.batches.first().map(|b| b.id.lane());
-            settle.lanes.extend(lane.map(|lane| match self.dice.roll(2) {
-                0 => LaneChange::Park(lane, Duration::from_millis(20), "test".into()),
+            settle.lanes.extend(lane.map(|lane| match self.dice.roll(3) {
+                0 => LaneChange::Refund(lane, 1.0, 2.0),
+                1 => LaneChange::Park(lane, Duration::from_millis(20), "test".into()),
                 _ => LaneChange::Open(lane),
             }));
         }
@@ -212,6 +218,15 @@ impl World {
         }
     }
 
+    /// A lane gets a rate, is paused, or loses its limit.
+    async fn limit(&mut self) {
+        let lanes: Vec<String> = self.ask(&["HKEYS", "names"]);
+        let Some(lane) = lanes.first() else { return };
+        let rate = [None, None, Some(0.0), Some(50.0)][self.dice.roll(4) as usize];
+        let lane = [(lane.parse().unwrap(), "http://h:80".to_owned())];
+        self.shard().limit(&lane, rate).await.unwrap();
+    }
+
     async fn step(&mut self) {
         if self.workers.is_empty() {
             self.start_worker().await;
@@ -223,6 +238,7 @@ impl World {
             11..16 => self.settle(worker).await,
             16 => self.revise().await,
             17 => self.crash(worker).await,
+            18 if self.dice.roll(2) == 0 => self.limit().await,
             18 if self.workers.len() < 4 => self.start_worker().await,
             _ => {
                 let name = self.workers[worker].name.clone();

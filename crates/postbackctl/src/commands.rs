@@ -6,6 +6,8 @@ use crate::output::Output;
 
 pub(crate) mod dead;
 pub(crate) mod find;
+pub(crate) mod hosts;
+pub(crate) mod limit;
 pub(crate) mod send;
 pub(crate) mod show;
 pub(crate) mod status;

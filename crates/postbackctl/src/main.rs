@@ -9,7 +9,7 @@ mod commands;
 mod output;
 
 use self::{
-    commands::{dead, find, send, show, status},
+    commands::{dead, find, hosts, limit, send, show, status},
     output::Output,
 };
 
@@ -33,6 +33,8 @@ const EXAMPLES: &str = "Examples:
   postbackctl find 8f3a                     what happened to click 8f3a?
   postbackctl show 0aB…-17 --json
   postbackctl dead list --cause timeout --host partner.example
+  postbackctl hosts --busy
+  postbackctl limit partner.example 100/s   over the whole fleet; 0 pauses the host, none lifts it
   postbackctl send GET 'https://partner.example/p?id={id}' --row '{\"id\":1}' --dry-run
 
 Exit codes: 0 done, 1 failed, or find and show found nothing, 2 wrong usage.";
@@ -47,6 +49,10 @@ enum Command {
     Find(find::Args),
     /// Sends one postback through the queue, or shows it
     Send(send::Args),
+    /// The lanes: what waits, limits, breakers
+    Hosts(hosts::Args),
+    /// Sets a host's rate over the whole fleet
+    Limit(limit::Args),
     /// The dead letters
     #[command(subcommand)]
     Dead(dead::Command),
@@ -76,6 +82,8 @@ async fn run(args: Args) -> anyhow::Result<bool> {
         Command::Show(args) => show::run(&queue, &args, &mut output).await,
         Command::Find(args) => find::run(&queue, &args, &mut output).await,
         Command::Send(args) => send::run(&queue, &args, &mut output).await,
+        Command::Hosts(args) => hosts::run(&queue, &args, &mut output).await,
+        Command::Limit(args) => limit::run(&queue, &args, &mut output).await,
         Command::Dead(dead::Command::List(args)) => dead::list(&queue, &args, &mut output).await,
     }
 }

@@ -13,16 +13,15 @@ use hyper::Uri;
 use hyper_tls::HttpsConnector;
 use hyper_util::rt::TokioIo;
 use native_tls::TlsConnector;
-use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::Stream;
+use super::{Metered, Stream};
 
 /// A connector that gives out its one stream.
-struct Checked(Option<TokioIo<TcpStream>>);
+struct Checked(Option<TokioIo<Metered>>);
 
 impl Service<Uri> for Checked {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Metered>;
     type Error = io::Error;
     type Future = Ready<io::Result<Self::Response>>;
 
@@ -42,7 +41,7 @@ impl Service<Uri> for Checked {
 pub(super) async fn secure(
     tls: &TlsConnector,
     host: &str,
-    tcp: TokioIo<TcpStream>,
+    tcp: TokioIo<Metered>,
 ) -> Result<Stream, String> {
     let uri = Uri::builder().scheme("https").authority(host).path_and_query("/").build();
     let uri = uri.map_err(|error| format!("{host}: {error}"))?;

@@ -3,7 +3,7 @@
 //! Addresses are not judged here; every connection judges those it is given.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
@@ -18,22 +18,28 @@ use tokio::{
     time::timeout,
 };
 
-use super::plain;
+use postback_core::attempt::Failure;
+
+use super::{NoConnection, plain};
+use crate::descriptors::is_shortage;
 
 /// How long an answer is kept: long enough for a lane to open all its connections with one question.
 const KEPT: Duration = Duration::from_secs(2);
 /// The most names kept.
 const MAX_NAMES: usize = 1024;
-/// The most questions at a time. Each is a thread in `getaddrinfo`, for as long as that takes: many
-/// enough for a few names whose servers are silent to leave room for the others.
-const MAX_QUESTIONS: usize = 32;
+/// The most questions at a time. Each is a thread in `getaddrinfo`, for as long as that takes.
+const MAX_QUESTIONS: usize = 64;
+/// As many again for names whose last question got no answer in time: silent name servers hold up each other, and
+/// nobody else.
+const MAX_SUSPECTS: usize = 64;
 
 type Addresses = Rc<[SocketAddr]>;
+type Answer = Result<Addresses, NoConnection>;
 type Lookup = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 /// One name's question: all who ask while it is open wait for its one answer.
 #[derive(Default)]
-struct Question(OnceCell<(Instant, Result<Addresses, String>)>);
+struct Question(OnceCell<(Instant, Answer)>);
 
 impl Question {
     fn is_fresh(&self) -> bool {
@@ -45,6 +51,9 @@ impl Question {
 pub(super) struct Names {
     lookup: Lookup,
     slots: Arc<Semaphore>,
+    slots_of_suspects: Arc<Semaphore>,
+    /// Names that got no answer in time, and when.
+    suspects: RefCell<HashMap<String, Instant>>,
     questions: RefCell<HashMap<String, Rc<Question>>>,
 }
 
@@ -56,15 +65,20 @@ impl Default for Names {
 
 impl Names {
     pub(super) fn new(lookup: Lookup) -> Names {
-        let slots = Arc::new(Semaphore::new(MAX_QUESTIONS));
-        Names { lookup, slots, questions: RefCell::default() }
+        Names {
+            lookup,
+            slots: Arc::new(Semaphore::new(MAX_QUESTIONS)),
+            slots_of_suspects: Arc::new(Semaphore::new(MAX_SUSPECTS)),
+            suspects: RefCell::default(),
+            questions: RefCell::default(),
+        }
     }
 
     /// The addresses of a name, with port 0.
     ///
     /// # Errors
-    /// Why there are none, for people.
-    pub(super) async fn lookup(&self, host: &str, limit: Duration) -> Result<Addresses, String> {
+    /// `Dns`, why there are none; or a shortage here.
+    pub(super) async fn lookup(&self, host: &str, limit: Duration) -> Answer {
         // RFC 6761: never a question for a name server, with or without the root's dot.
         let bare = host.strip_suffix('.').unwrap_or(host);
         if bare == "localhost" || bare.ends_with(".localhost") {
@@ -95,10 +109,13 @@ impl Names {
         question
     }
 
-    async fn ask(&self, host: &str, limit: Duration) -> Result<Addresses, String> {
-        let (lookup, slots, name) = (self.lookup, self.slots.clone(), host.to_owned());
-        let answer = timeout(limit, async move {
+    async fn ask(&self, host: &str, limit: Duration) -> Answer {
+        let is_suspect = self.suspects.borrow().contains_key(host);
+        let slots = if is_suspect { &self.slots_of_suspects } else { &self.slots }.clone();
+        let (lookup, name, asked) = (self.lookup, host.to_owned(), Cell::new(false));
+        let answer = timeout(limit, async {
             let slot = slots.acquire_owned().await.map_err(io::Error::other)?;
+            asked.set(true);
             // The thread outlives a time-out, and its slot with it.
             let answer = spawn_blocking(move || {
                 let answer = lookup(&name);
@@ -107,16 +124,36 @@ impl Names {
             });
             answer.await.map_err(io::Error::other)?
         });
-        match answer.await {
-            Ok(Ok(addresses)) if addresses.is_empty() => Err(format!("{host} has no address")),
+        let answer = answer.await;
+        if asked.get() {
+            self.suspect(host, answer.is_err());
+        }
+        let failed = |text: String| Failure::Dns(format!("{host}{text}")).into();
+        match answer {
+            Ok(Ok(addresses)) if addresses.is_empty() => Err(failed(" has no address".into())),
             Ok(Ok(addresses)) => Ok(addresses.into()),
+            Ok(Err(error)) if is_shortage(&error) => Err(NoConnection::Shortage(plain(&error))),
             Ok(Err(error)) => {
                 let text = plain(&error);
                 let reason = text.rsplit(": ").next().unwrap_or(&text);
-                Err(format!("{host}: {reason}"))
+                Err(failed(format!(": {reason}")))
             }
-            Err(_) => Err(format!("{host}: no answer within {limit:?}")),
+            Err(_) => Err(failed(format!(": no answer within {limit:?}"))),
         }
+    }
+
+    /// Notes whether a name's question got no answer in time.
+    fn suspect(&self, host: &str, silent: bool) {
+        let mut suspects = self.suspects.borrow_mut();
+        if !silent {
+            suspects.remove(host);
+            return;
+        }
+        if suspects.len() >= MAX_NAMES {
+            let oldest = suspects.iter().min_by_key(|(_, at)| **at).map(|(name, _)| name.clone());
+            oldest.and_then(|name| suspects.remove(&name));
+        }
+        suspects.insert(host.to_owned(), Instant::now());
     }
 }
 

@@ -33,7 +33,10 @@ async fn a_blocked_origin_sees_no_connection() {
     let dialer = strict(|_| Ok(addresses(&["127.0.0.1", "10.0.0.1", "::1"])));
     for host in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "LOCALHOST", "a.test"] {
         let blocked = dialer.connect(&origin(host, port)).await.err();
-        assert!(matches!(blocked, Some(Failure::Blocked(_))), "{host}: {blocked:?}");
+        assert!(
+            matches!(blocked, Some(NoConnection::Failed(Failure::Blocked(_)))),
+            "{host}: {blocked:?}"
+        );
     }
     let none = listener.accept().unwrap_err();
     assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
@@ -52,14 +55,14 @@ async fn a_name_leads_to_its_public_addresses_only() {
     assert_eq!(found, expect.map(|address| address.parse().unwrap()));
     let blocked = dialer.addresses(&origin("private.test", 80)).await.unwrap_err();
     let expect = "192.168.0.1 is not a public address (private)";
-    assert_eq!(blocked, Failure::Blocked(expect.to_owned()));
+    assert_eq!(blocked, Failure::Blocked(expect.to_owned()).into());
 }
 
 #[tokio::test]
 async fn a_blocked_port_is_no_question_to_the_resolver() {
     let dialer = strict(|_| unreachable!("the name was asked for"));
     let blocked = dialer.addresses(&origin("a.test", 6379)).await.unwrap_err();
-    assert!(matches!(blocked, Failure::Blocked(_)), "{blocked:?}");
+    assert!(matches!(blocked, NoConnection::Failed(Failure::Blocked(_))), "{blocked:?}");
 }
 
 #[tokio::test]
@@ -71,7 +74,7 @@ async fn the_next_address_is_tried_when_one_refuses() {
     assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
     assert!(stream.nodelay().unwrap());
     let failure = dialer.open(&[closed]).await.unwrap_err();
-    assert_eq!(failure, Failure::Connect(format!("{closed}: connection refused")));
+    assert_eq!(failure, Failure::Connect(format!("{closed}: connection refused")).into());
 }
 
 #[tokio::test]
@@ -90,7 +93,7 @@ async fn an_address_that_is_silent_costs_its_share_of_the_limit() {
             Err(failure) => break failure,
         }
     };
-    assert_eq!(failure, Failure::Connect(format!("{silent}: no answer within 100.0ms")));
+    assert_eq!(failure, Failure::Connect(format!("{silent}: no answer within 100.0ms")).into());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = dialer.open(&[silent, listener.local_addr().unwrap()]).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
@@ -107,7 +110,7 @@ async fn the_bound_address_is_the_source_and_its_family_the_only_one() {
     assert_eq!(from.ip(), dialer.bind.unwrap());
     assert!(connection.driver.is_some());
     let failure = dialer.connect(&origin("[::1]", port)).await.err().unwrap();
-    assert!(matches!(failure, Failure::Connect(_)), "{failure:?}");
+    assert!(matches!(failure, NoConnection::Failed(Failure::Connect(_))), "{failure:?}");
 }
 
 #[test]

@@ -8,6 +8,16 @@ use self::partner::{Then, partner};
 use super::*;
 use crate::connect::tests::{dialer, origin};
 
+/// As the tests want it: the whole body kept, and no shortage.
+async fn send(
+    slot: &mut Option<Connection>,
+    dialer: &Dialer,
+    postback: Prepared<'_>,
+    time: Duration,
+) -> Outcome {
+    super::send(slot, dialer, postback, Bounds { time, kept: MAX_BODY }).await.unwrap()
+}
+
 const LIMIT: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(50);
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";

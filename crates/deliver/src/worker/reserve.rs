@@ -9,9 +9,9 @@ use std::{
 
 use postback_core::{
     attempt::Cause,
-    batch::Batch,
-    id::BatchId,
-    queue::{LaneChange, QueueError, Reserve, Reserved, RowState, RowStates, State},
+    batch::{Batch, BatchError},
+    id::{BatchId, LaneId},
+    queue::{LaneChange, QueueError, Reservation, Reserve, Reserved, RowState, RowStates, State},
     redis::RedisFailure,
 };
 use tokio::time::{sleep, timeout};
@@ -21,6 +21,8 @@ use crate::{attempt, lane::Lane};
 
 /// The most batches of one reserve.
 const BATCHES: usize = 200;
+/// The most lanes for which slots are asked at a time.
+const MOST_WANTS: usize = 200;
 /// Polls back off from the first to the second.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
@@ -33,6 +35,14 @@ struct Brought {
     any: bool,
     /// How long until something becomes due.
     next: Option<Duration>,
+    /// How long until a limited lane may ask for slots.
+    slots: Option<Duration>,
+}
+
+impl Brought {
+    fn nothing(next: Option<Duration>) -> Brought {
+        Brought { any: false, next, slots: None }
+    }
 }
 
 impl Worker {
@@ -46,11 +56,12 @@ impl Worker {
             let wait = if self.may_send() {
                 let brought = self.reserve(rows).await;
                 pause = if brought.any { SHORTEST } else { (2 * pause).min(LONGEST) };
-                match (brought, rows) {
-                    (Brought { any: true, .. }, _) => continue,
-                    (_, 0) => LOOK,
-                    (Brought { next, .. }, _) => next.map_or(pause, |next| pause.min(next)),
+                if brought.any {
+                    continue;
                 }
+                let next = if rows > 0 { brought.next } else { None };
+                let most = if rows > 0 { pause } else { LOOK };
+                [next, brought.slots].into_iter().flatten().fold(most, Duration::min)
             } else {
                 LOOK
             };
@@ -81,8 +92,17 @@ impl Worker {
         };
         let name = self.name.borrow().clone();
         let held = self.held.borrow().len();
+        let (wanting, wants) = self.wants();
         let of_lane = self.lane_limit();
-        let ask = Reserve { worker: &name, rows, batches: BATCHES, held, of_lane, full: &full };
+        let ask = Reserve {
+            worker: &name,
+            rows,
+            batches: BATCHES,
+            held,
+            of_lane,
+            wants: &wants,
+            full: &full,
+        };
         let session = self.session.get();
         self.reserving.set(true);
         let got = self.taking.reserve(&ask).await;
@@ -90,36 +110,73 @@ impl Worker {
         if matches!(got, Err(QueueError::Redis(RedisFailure::Lost(_)))) {
             self.adopt.set(true);
         }
-        let Some(got) = self.note(got) else {
-            return Brought { any: false, next: Some(LONGEST) };
-        };
+        let Some(got) = self.note(got) else { return Brought::nothing(Some(LONGEST)) };
         self.set_clock(got.now_ms);
         if rows > 0 {
             self.alone.set(got.status == "alone");
         }
-        // What waits for an empty worker does not wait for the rows that are not sent yet.
-        if got.status == "paused" || (got.status == "alone" && got.batches.is_empty()) {
-            self.give_back_all();
-        }
+        self.heed(&got);
         if session != self.session.get() {
-            return Brought { any: false, next: None };
+            return Brought::nothing(None);
+        }
+        for (lane, slots) in wanting.iter().zip(&got.slots) {
+            lane.grant(self, *slots);
         }
         let any = !got.batches.is_empty();
         for batch in got.batches {
             self.take_on(batch);
         }
         let wait = |at: u64| Duration::from_millis(at.saturating_sub(got.now_ms).max(1));
-        Brought { any, next: got.next_ms.map(wait) }
+        let slots = if got.status == "ok" { self.until_slots() } else { None };
+        Brought { any, next: got.next_ms.map(wait), slots }
+    }
+
+    /// Gives back what is unsent where the answer says so.
+    fn heed(&self, got: &Reservation) {
+        // What is held may be under another rate now.
+        let changed = self.limit_changes.replace(got.limit_changes) != got.limit_changes;
+        // What waits for an empty worker does not wait for the rows that are not sent yet.
+        let alone = got.status == "alone" && got.batches.is_empty();
+        if changed || alone || got.status == "paused" {
+            self.give_back_all();
+        }
+    }
+
+    /// The limited lanes that need slots now, and for how many rows.
+    fn wants(&self) -> (Vec<Rc<Lane>>, Vec<(LaneId, usize)>) {
+        let now = self.now_exact_ms();
+        let lanes = self.lanes.borrow();
+        let wanted = lanes.values().map(|lane| (lane, lane.wanted_slots(now)));
+        let wanted = wanted.filter(|(_, rows)| *rows > 0).take(MOST_WANTS);
+        wanted.map(|(lane, rows)| (lane.clone(), (lane.id, rows))).unzip()
+    }
+
+    /// How long until a limited lane may ask for slots.
+    fn until_slots(&self) -> Option<Duration> {
+        let now = self.now_exact_ms();
+        let lanes = self.lanes.borrow();
+        let wait = |at: f64| Duration::from_secs_f64(((at - now) / 1000.0).max(0.001));
+        lanes.values().filter_map(|lane| lane.asks_at(now)).map(wait).min()
     }
 
     /// Holds a batch and hands out those of its rows whose time has come.
     fn take_on(self: &Rc<Self>, reserved: Reserved) {
         let (batch, states) = match (Batch::decode(&reserved.bytes), &reserved.states) {
             (Ok(batch), Some(states)) => (batch, states.clone()),
-            (Err(error), _) => return self.bury(reserved, &error.to_string()),
-            (_, None) => return self.bury(reserved, "its rows' states are damaged"),
+            (Err(error), _) => {
+                // Ingest refuses such a URL; who writes past it gets no further.
+                let refused = matches!(&error, BatchError::Endpoint(error) if error.is_url());
+                let cause = if refused { Cause::Blocked } else { Cause::Undecodable };
+                return self.bury(reserved, cause, &error.to_string());
+            }
+            (_, None) => {
+                return self.bury(reserved, Cause::Undecodable, "its rows' states are damaged");
+            }
         };
         let lane = self.lane_of(reserved.id, &batch);
+        if !reserved.probe {
+            lane.set_limited(self, reserved.limited);
+        }
         self.held_bytes.set(self.held_bytes.get() + batch.size());
         let held = Rc::new(Held {
             id: reserved.id,
@@ -168,12 +225,12 @@ impl Worker {
     }
 
     /// A batch that cannot be read is dead, and the worker lives.
-    fn bury(&self, reserved: Reserved, why: &str) {
+    fn bury(&self, reserved: Reserved, cause: Cause, why: &str) {
         let (id, rows) = (reserved.id, reserved.rows);
-        log::error!("batch {id}: {why}; its rows are dead, cause undecodable");
+        log::error!("batch {id}: {why}; its rows are dead, cause {cause}");
         let mut states = reserved.states.unwrap_or_else(|| RowStates::new(rows));
         for row in states.rows.iter_mut().filter(|row| row.is_pending()) {
-            row.state = State::Dead(Cause::Undecodable);
+            row.state = State::Dead(cause);
         }
         if reserved.probe {
             self.unsettled.change(LaneChange::Reprobe(id.lane()));

@@ -5,17 +5,12 @@ use std::time::{Duration, Instant};
 use postback_core::{
     policy::Policy,
     queue::{LaneChange, Reserve, Settle, SettledBatch, Which},
-    value::{Row, Value},
     view::Standing,
 };
 
-use crate::support::Stack;
+use crate::support::{Stack, numbers};
 
 const SOON: Duration = Duration::from_secs(60);
-
-fn numbers(rows: u32) -> Vec<Row<'static>> {
-    (0..rows).map(|n| vec![Value::Literal(n.to_string().into())]).collect()
-}
 
 /// A lane of its own at the same partner.
 fn lane(label: &str) -> Policy {
@@ -66,7 +61,15 @@ async fn lanes_that_waited_for_a_slot_go_on_after_a_pause() {
 async fn park(stack: &Stack) {
     let shard = &stack.queue.shards()[0];
     shard.beat("other", Which::First, &[]).await.unwrap();
-    let ask = Reserve { worker: "other", rows: 1, batches: 1, held: 0, of_lane: 1, full: &[] };
+    let ask = Reserve {
+        worker: "other",
+        rows: 1,
+        batches: 1,
+        held: 0,
+        of_lane: 1,
+        wants: &[],
+        full: &[],
+    };
     let batch = shard.reserve(&ask).await.unwrap().batches.remove(0);
     let settle = Settle {
         number: 1,
@@ -102,7 +105,15 @@ async fn what_crashed_two_workers_is_served_beside_busy_lanes() {
     for crash in 0..2 {
         let (shard, name) = (&stack.queue.shards()[0], format!("w{crash}"));
         shard.beat(&name, Which::First, &[]).await.unwrap();
-        let ask = Reserve { worker: &name, rows: 1, batches: 1, held: 0, of_lane: 1, full: &[] };
+        let ask = Reserve {
+            worker: &name,
+            rows: 1,
+            batches: 1,
+            held: 0,
+            of_lane: 1,
+            wants: &[],
+            full: &[],
+        };
         assert_eq!(shard.reserve(&ask).await.unwrap().batches.len(), 1);
         redis::cmd("ZADD").arg("pb:{0}:workers").arg(1).arg(&name).exec(&mut redis).unwrap();
         shard.beat("reaper", Which::First, &[]).await.unwrap();

@@ -5,6 +5,7 @@ mod crash;
 mod delivery;
 mod end_to_end;
 mod isolation;
+mod limits;
 mod options;
 mod start;
 mod support;

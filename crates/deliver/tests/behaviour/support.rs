@@ -21,6 +21,8 @@ use postback_core::{
 /// A request as the partner saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
+    /// Microseconds since 1970.
+    pub(crate) at_us: u64,
     pub(crate) target: String,
     pub(crate) headers: BTreeMap<String, String>,
 }
@@ -47,6 +49,11 @@ pub(crate) fn program(name: &str) -> Command {
     path.set_file_name(name);
     assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
     Command::new(path)
+}
+
+/// Rows of one value each, the numbers from 0.
+pub(crate) fn numbers(rows: u32) -> Vec<Row<'static>> {
+    (0..rows).map(|n| vec![Value::Literal(n.to_string().into())]).collect()
 }
 
 impl Stack {
@@ -103,6 +110,12 @@ impl Stack {
             .args(options)
             .spawn()
             .expect("deliver starts");
+        self.delivers.push(child);
+        self.delivers.len() - 1
+    }
+
+    /// Takes care of a `deliver` that a test started by itself; returns its number.
+    pub(crate) fn adopt(&mut self, child: Child) -> usize {
         self.delivers.push(child);
         self.delivers.len() - 1
     }
@@ -221,7 +234,8 @@ impl Stack {
             let headers = line["headers"].as_object().expect("headers");
             let headers =
                 headers.iter().map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()));
-            Seen { target: text("target"), headers: headers.collect() }
+            let at_us = line["at_us"].as_u64().expect("a time");
+            Seen { at_us, target: text("target"), headers: headers.collect() }
         };
         whole.lines().map(seen).collect()
     }

@@ -78,6 +78,23 @@ impl Origin {
         Ok((Origin { tls, host, port: port.unwrap_or(default_port(tls)) }, start + length))
     }
 
+    /// The origins that an operator means by `host`, `host:port`, or either with its scheme in front: without a
+    /// scheme those of both.
+    ///
+    /// # Errors
+    /// When it is no host, or more than that.
+    pub fn of_host(text: &str) -> Result<Vec<Origin>, UrlError> {
+        let schemes = if text.contains("://") { &[""][..] } else { &["http://", "https://"] };
+        let read = |scheme: &&str| {
+            let url = format!("{scheme}{}", text.strip_suffix('/').unwrap_or(text));
+            match Origin::split(&url)? {
+                (origin, end) if end == url.len() => Ok(origin),
+                _ => Err(UrlError::Host(text.to_owned())),
+            }
+        };
+        schemes.iter().map(read).collect()
+    }
+
     /// The URL with this path and query.
     pub fn url(&self, target: &str) -> String {
         let scheme = if self.tls { "https" } else { "http" };
@@ -150,4 +167,26 @@ fn port(text: &str) -> Result<u16, UrlError> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|port| digits && *port > 0);
     number.ok_or_else(|| UrlError::Port(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_of_an_operator_is_its_origins() {
+        let check = |text: &str, expect: &[&str]| {
+            let found = Origin::of_host(text).unwrap_or_default();
+            let found: Vec<String> = found.iter().map(|origin| origin.url("/")).collect();
+            assert_eq!(found, expect, "{text}");
+        };
+        check("a.com", &["http://a.com/", "https://a.com/"]);
+        check("A.com:8080", &["http://a.com:8080/", "https://a.com:8080/"]);
+        check("https://a.com", &["https://a.com/"]);
+        check("http://a.com:443/", &["http://a.com:443/"]);
+        check("[2606:4700::1]", &["http://[2606:4700::1]/", "https://[2606:4700::1]/"]);
+        for text in ["", "a.com/x", "u@a.com", "a.com:0", "ftp://a.com", "a.com?x", "a b"] {
+            check(text, &[]);
+        }
+    }
 }

@@ -1,12 +1,34 @@
--- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, then the lanes that it
--- names as full.
--- Returns status, time, when to ask again at the latest (0: no need), then id, batch, states, probe for each.
+-- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, how many limited lanes
+-- want slots, lane and rows for each of these, then the lanes that the worker names as full.
+-- Returns status, time, when to ask again at the latest (0: no need), how often limits were changed, the slots, then
+-- id, batch, states and what it is (0, 1: a probe, 2: of a limited lane) for each batch.
 redis.call('DEL', P .. 'scratch')
 local worker, want_rows, want_batches = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local held, most_of_lane = tonumber(ARGV[4]), tonumber(ARGV[5])
+local held, most_of_lane, wants = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local changes = tonumber(redis.call('HGET', P .. 'clock', 'limits')) or 0
 local lease = redis.call('ZSCORE', P .. 'workers', worker)
-if not lease or tonumber(lease) <= now then return { 'no lease', now, 0 } end
-if redis.call('EXISTS', P .. 'paused') == 1 then return { 'paused', now, 0 } end
+if not lease or tonumber(lease) <= now then return { 'no lease', now, 0, changes, {} } end
+if redis.call('EXISTS', P .. 'paused') == 1 then return { 'paused', now, 0, changes, {} } end
+
+-- Slots for held rows of a limited lane, two seconds' worth at most: from when, one every so many ms, how many. A
+-- slot is one percent wider than the rate asks, so that none being used a little late makes a second too full.
+local HORIZON, EARLY = 2000, 100
+local function grant(lane, want)
+  local rate = tonumber(redis.call('HGET', P .. 'limits', lane))
+  if not rate then return '0 0 0' end
+  local score = tonumber(redis.call('ZSCORE', P .. 'lanes', lane) or 0)
+  if rate == 0 or redis.call('HEXISTS', P .. 'breakers', lane) == 1 then
+    return string.format('%.3f %d 0', math.max(score, now + 1000), 1000)
+  end
+  local every = 1010 / rate
+  local early = math.max(EARLY, every)
+  if score > now + early then return string.format('%.3f %.6f 0', score - early, every) end
+  local from, n = math.max(score, now), math.min(want, math.max(1, math.floor(HORIZON / every)))
+  redis.call('ZADD', P .. 'lanes', from + n * every, lane)
+  return string.format('%.3f %.6f %d', from, every, n)
+end
+local slots = {}
+for i = 7, 6 + 2 * wants, 2 do slots[#slots + 1] = grant(ARGV[i], tonumber(ARGV[i + 1])) end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'due', id)
@@ -14,14 +36,14 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT'
 end
 
 local PARK, MOST_BYTES = 30000, 8 * 1024 * 1024 -- a larger reply would not arrive in time
-local full, fulls = {}, #ARGV - 5
-for i = 6, #ARGV do full[ARGV[i]] = true end
+local full, fulls = {}, #ARGV - 6 - 2 * wants
+for i = 7 + 2 * wants, #ARGV do full[ARGV[i]] = true end
 local limited = redis.call('EXISTS', P .. 'limits') == 1
 local parked = redis.call('EXISTS', P .. 'breakers') == 1
 local out, rows, batches, bytes, alone = {}, 0, 0, 0, false
 
 -- Hands out up to `most` rows of a lane; returns how many, and whether the list ran empty.
-local function take(lane, most, probe)
+local function take(lane, most, kind)
   local taken = 0
   while taken < most and batches < want_batches and bytes < MOST_BYTES and not alone do
     local id = redis.call('LPOP', P .. 'lane:' .. lane)
@@ -38,28 +60,27 @@ local function take(lane, most, probe)
       end
       alone = head.crashes >= 2
       redis.call('SADD', P .. 'held:' .. worker, id)
-      for _, part in ipairs({ id, batch, states, probe and 1 or 0 }) do out[#out + 1] = part end
+      for _, part in ipairs({ id, batch, states, kind }) do out[#out + 1] = part end
       taken, batches, bytes = taken + head.pending, batches + 1, bytes + #batch
-      if probe then break end
+      if kind == 1 then break end
     end
   end
   return taken, redis.call('EXISTS', P .. 'lane:' .. lane) == 0
 end
 
-local function serve(lane, score, share)
+local function serve(lane, share)
   local rate = limited and tonumber(redis.call('HGET', P .. 'limits', lane))
   if rate == 0 then
     redis.call('ZADD', P .. 'lanes', now + 1000, lane)
     return
   end
   local probe = parked and redis.call('HEXISTS', P .. 'breakers', lane) == 1
-  local taken, empty = take(lane, (probe or rate) and 1 or share, probe)
+  local most = rate and math.max(1, math.min(share, math.floor(rate * HORIZON / 1000))) or share
+  local taken, empty = take(lane, probe and 1 or most, probe and 1 or rate and 2 or 0)
   rows = rows + taken
   -- What waits for a worker that holds nothing stays the first to be served.
   if alone and taken == 0 then return end
-  local again = now
-  if rate then again = math.max(score, now - 1000) + taken * 1000 / rate end
-  if probe and taken > 0 then again = math.max(again, now + PARK) end
+  local again = (probe and taken > 0) and now + PARK or now
   if empty and again <= now then
     redis.call('ZREM', P .. 'lanes', lane)
     if probe then redis.call('HDEL', P .. 'breakers', lane) end
@@ -71,15 +92,15 @@ local function serve(lane, score, share)
   end
 end
 
-local lanes = redis.call('ZRANGEBYSCORE', P .. 'lanes', '-inf', now, 'WITHSCORES', 'LIMIT', 0, 128 + fulls)
+local lanes = redis.call('ZRANGEBYSCORE', P .. 'lanes', '-inf', now, 'LIMIT', 0, 128 + fulls)
 local open = 0
-for i = 1, #lanes, 2 do
+for i = 1, #lanes do
   if not full[lanes[i]] then open = open + 1 end
 end
 local share = math.min(most_of_lane, math.max(1, math.floor(want_rows / math.max(1, open))))
-for i = 1, #lanes, 2 do
+for i = 1, #lanes do
   if rows >= want_rows or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
-  if not full[lanes[i]] then serve(lanes[i], tonumber(lanes[i + 1]), share) end
+  if not full[lanes[i]] then serve(lanes[i], share) end
 end
 
 local next = 0
@@ -88,4 +109,4 @@ local lane = redis.call('ZRANGEBYSCORE', P .. 'lanes', '(' .. now, '+inf', 'WITH
 for _, at in ipairs({ due[2], lane[2] }) do
   if at and (next == 0 or tonumber(at) < next) then next = math.ceil(tonumber(at)) end
 end
-return { alone and 'alone' or 'ok', now, next, unpack(out) }
+return { alone and 'alone' or 'ok', now, next, changes, slots, unpack(out) }

@@ -1,6 +1,6 @@
 -- ARGV: worker, settle number, log entry, errors entry, then three lists, each behind its length:
 --   batches: id, rows, flags (1: leave it, 2: its states hold waits), states ('': as they were)
---   lanes: lane, what (park, open, reprobe, refund), ms or rows, reason
+--   lanes: lane, what (park, open, reprobe, refund), ms or the end of slots, reason or the start of slots
 --   counts for the minute: field, n
 redis.call('DEL', P .. 'scratch')
 local worker, number = ARGV[1], tonumber(ARGV[2])
@@ -65,11 +65,9 @@ local function settle_lane(lane, what, n, reason)
     redis.call('ZADD', P .. 'lanes', 'XX', now, lane)
     awoken = true
   elseif what == 'refund' then
-    local rate = tonumber(redis.call('HGET', P .. 'limits', lane))
-    local score = rate and rate > 0 and redis.call('ZSCORE', P .. 'lanes', lane)
-    if score then
-      redis.call('ZADD', P .. 'lanes', 'XX', math.max(now, tonumber(score) - n * 1000 / rate), lane)
-    end
+    -- Unused slots are free again, unless others were granted behind them.
+    local score = tonumber(redis.call('ZSCORE', P .. 'lanes', lane) or 0)
+    if math.abs(score - n) < 1 then redis.call('ZADD', P .. 'lanes', math.max(now, tonumber(reason)), lane) end
   end
 end
 

@@ -46,6 +46,8 @@ pub struct Reserve<'a> {
     pub held: usize,
     /// About how many rows of one lane; its last batch may go beyond.
     pub of_lane: usize,
+    /// Limited lanes that hold so many rows without a slot.
+    pub wants: &'a [(LaneId, usize)],
     /// Lanes that take no more.
     pub full: &'a [LaneId],
 }
@@ -65,6 +67,19 @@ pub struct Reserved {
     pub rows: u16,
     /// The lane is parked and this batch is its probe: send one row and report.
     pub probe: bool,
+    /// The lane has a rate: its rows need slots.
+    pub limited: bool,
+}
+
+/// Times at which rows of a limited lane may be sent: `count` of them, `every_ms` apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slots {
+    /// The first one's time, or with a count of 0 when to ask again; milliseconds since 1970, Redis's time.
+    pub from_ms: f64,
+    /// The time from one to the next, milliseconds; 0: the lane has no rate any more.
+    pub every_ms: f64,
+    /// How many.
+    pub count: u32,
 }
 
 /// What a reserve brought.
@@ -76,6 +91,10 @@ pub struct Reservation {
     pub now_ms: u64,
     /// When something becomes due next, by Redis's time; `None`: nothing waits.
     pub next_ms: Option<u64>,
+    /// How often rates were changed so far: what is held may be outdated when this is another number than before.
+    pub limit_changes: u64,
+    /// The slots for each of [`Reserve::wants`]; empty when nothing is served.
+    pub slots: Vec<Slots>,
     /// The batches.
     pub batches: Vec<Reserved>,
 }
@@ -94,7 +113,7 @@ pub struct SettledBatch {
 }
 
 /// What settling tells of a lane.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum LaneChange {
     /// Nobody serves it for so long; then one row probes it.
     Park(LaneId, Duration, String),
@@ -102,8 +121,8 @@ pub enum LaneChange {
     Open(LaneId),
     /// The probe told nothing of the partner: another row may probe at once.
     Reprobe(LaneId),
-    /// So many rows were given back and use up no rate.
-    Refund(LaneId, u64),
+    /// The lane's slots from the first to the second time (milliseconds since 1970, Redis's) are not used.
+    Refund(LaneId, f64, f64),
 }
 
 impl LaneChange {
@@ -113,7 +132,7 @@ impl LaneChange {
             LaneChange::Park(lane, ..)
             | LaneChange::Open(lane)
             | LaneChange::Reprobe(lane)
-            | LaneChange::Refund(lane, _) => *lane,
+            | LaneChange::Refund(lane, ..) => *lane,
         }
     }
 }
@@ -181,6 +200,10 @@ impl Shard {
         let reply: Reply = self
             .script(&SCRIPTS.reserve, |c| {
                 c.arg(ask.worker).arg(ask.rows).arg(ask.batches).arg(ask.held).arg(ask.of_lane);
+                c.arg(ask.wants.len());
+                for (lane, rows) in ask.wants {
+                    c.arg(lane.as_str()).arg(*rows);
+                }
                 for lane in ask.full {
                     c.arg(lane.as_str());
                 }
@@ -188,19 +211,24 @@ impl Shard {
             .await?;
         let mut rest = reply.rest.into_iter();
         let next = u64::from_redis_value(rest.next().unwrap_or(Value::Int(0))).map_err(bad)?;
+        let mut part = || rest.next().unwrap_or(Value::Nil);
+        let limit_changes = u64::from_redis_value(part()).map_err(bad)?;
+        let slots = Vec::<String>::from_redis_value(part()).map_err(bad)?;
+        let slots = slots.iter().map(|text| read_slots(text)).collect::<Result<_, _>>()?;
         let mut batches = Vec::with_capacity(rest.len() / 4);
         while let Some(id) = rest.next() {
             let mut part = || rest.next().unwrap_or(Value::Nil);
-            let (batch, states, probe) = (part(), part(), part());
+            let (batch, states, kind) = (part(), part(), part());
             let id = String::from_redis_value(id).map_err(bad)?;
             let id = id.parse().map_err(|_| QueueError::Answer(format!("the batch id `{id}`")))?;
             let states = Vec::from_redis_value(states).map_err(bad)?;
             let stored = Vec::from_redis_value(batch).map_err(bad)?;
-            batches
-                .push(Reserved { probe: probe == Value::Int(1), ..reserved(id, stored, &states) });
+            let (probe, limited) = (kind == Value::Int(1), kind == Value::Int(2));
+            batches.push(Reserved { probe, limited, ..reserved(id, stored, &states) });
         }
         let next_ms = (next > 0).then_some(next);
-        Ok(Reservation { status: reply.status, now_ms: reply.now_ms, next_ms, batches })
+        let (status, now_ms) = (reply.status, reply.now_ms);
+        Ok(Reservation { status, now_ms, next_ms, limit_changes, slots, batches })
     }
 
     /// Tells what became of rows, batches and lanes. Repeating it with the same number changes nothing.
@@ -271,10 +299,12 @@ impl Shard {
             get.cmd("GET").arg(self.key(&format!("batch:{id}")));
             get.cmd("GET").arg(self.key(&format!("rows:{id}")));
             get.cmd("HEXISTS").arg(self.key("breakers")).arg(id.lane().as_str());
-            let (stored, states, probe): (Option<Vec<u8>>, Option<Vec<u8>>, bool) =
+            get.cmd("HEXISTS").arg(self.key("limits")).arg(id.lane().as_str());
+            let (stored, states, probe, limited): (Option<Vec<u8>>, Option<Vec<u8>>, bool, bool) =
                 self.link.run_all(&get).await?;
             let Some(stored) = stored else { continue };
-            batches.push(Reserved { probe, ..reserved(id, stored, &states.unwrap_or_default()) });
+            let states = states.unwrap_or_default();
+            batches.push(Reserved { probe, limited, ..reserved(id, stored, &states) });
         }
         Ok(batches)
     }
@@ -286,7 +316,18 @@ pub(super) fn reserved(id: BatchId, mut stored: Vec<u8>, states: &[u8]) -> Reser
     stored.drain(..stored.len().min(8));
     let rows = stored.get(1..3).map_or(1, |n| u16::from_be_bytes([n[0], n[1]]).max(1));
     let states = RowStates::decode(states, rows);
-    Reserved { id, stored_at_ms, bytes: stored, states, rows, probe: false }
+    Reserved { id, stored_at_ms, bytes: stored, states, rows, probe: false, limited: false }
+}
+
+fn read_slots(text: &str) -> Result<Slots, QueueError> {
+    let mut parts = text.split(' ');
+    let mut number = || parts.next().and_then(|part| part.parse::<f64>().ok());
+    match (number(), number(), number()) {
+        (Some(from_ms), Some(every_ms), Some(count)) => {
+            Ok(Slots { from_ms, every_ms, count: count as u32 })
+        }
+        _ => Err(QueueError::Answer(format!("the slots `{text}`"))),
+    }
 }
 
 fn batch_args(c: &mut redis::Cmd, batch: &SettledBatch) {
@@ -305,7 +346,9 @@ fn lane_args(c: &mut redis::Cmd, change: &LaneChange) {
         }
         LaneChange::Open(lane) => c.arg(lane.as_str()).arg("open").arg(0).arg(""),
         LaneChange::Reprobe(lane) => c.arg(lane.as_str()).arg("reprobe").arg(0).arg(""),
-        LaneChange::Refund(lane, rows) => c.arg(lane.as_str()).arg("refund").arg(*rows).arg(""),
+        LaneChange::Refund(lane, from, to) => {
+            c.arg(lane.as_str()).arg("refund").arg(format!("{to:.3}")).arg(format!("{from:.3}"))
+        }
     };
 }
 

@@ -6,6 +6,13 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
+fn why(answer: Answer) -> String {
+    match answer {
+        Err(NoConnection::Failed(Failure::Dns(text))) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn address(last: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, last], 0))
 }
@@ -57,7 +64,7 @@ async fn a_silent_name_server_costs_its_time_limit_and_no_more() {
         Ok(vec![])
     });
     let limit = Duration::from_millis(20);
-    assert_eq!(names.lookup("a.test", limit).await.unwrap_err(), "a.test: no answer within 20ms");
+    assert_eq!(why(names.lookup("a.test", limit).await), "a.test: no answer within 20ms");
     assert_eq!(names.slots.available_permits(), MAX_QUESTIONS - 1, "its thread still counts");
     OVER.store(true, SeqCst);
 }
@@ -69,11 +76,11 @@ async fn what_went_wrong_is_told_in_few_words() {
         Err(io::Error::other(text))
     });
     let check = async |host: &str, expect: &str| {
-        assert_eq!(names.lookup(host, LIMIT).await.unwrap_err(), expect);
+        assert_eq!(why(names.lookup(host, LIMIT).await), expect);
     };
     check("a.test", "a.test: name or service not known").await;
     let names = Names::new(|_| Ok(vec![]));
-    assert_eq!(names.lookup("a.test", LIMIT).await.unwrap_err(), "a.test has no address");
+    assert_eq!(why(names.lookup("a.test", LIMIT).await), "a.test has no address");
 }
 
 #[tokio::test]
@@ -92,4 +99,46 @@ async fn the_memory_is_bounded() {
         names.lookup(&format!("{n}.test"), LIMIT).await.unwrap();
         assert!(names.questions.borrow().len() <= MAX_NAMES);
     }
+}
+
+#[tokio::test]
+async fn names_whose_servers_are_silent_hold_up_each_other_alone() {
+    static OVER: AtomicBool = AtomicBool::new(false);
+    let names = Rc::new(Names::new(|host| {
+        while host.starts_with("dead") && !OVER.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(vec![address(1)])
+    }));
+    let dead = async |n: usize, limit: u64| {
+        drop(names.lookup(&format!("dead{n}.test"), Duration::from_millis(limit)).await);
+    };
+    dead(0, 5).await;
+    assert!(names.suspects.borrow().contains_key("dead0.test"));
+    for n in 1..MAX_QUESTIONS {
+        dead(n, 1).await;
+    }
+    OVER.store(true, SeqCst);
+    while names.slots.available_permits() < MAX_QUESTIONS {
+        tokio::task::yield_now().await;
+    }
+    OVER.store(false, SeqCst);
+    names.questions.borrow_mut().clear();
+    // All of them again, more than there are threads: others are asked for at once.
+    let all = async {
+        let mut asked = JoinSet::new();
+        for n in 0..MAX_QUESTIONS {
+            let names = names.clone();
+            asked.spawn_local(async move {
+                names.lookup(&format!("dead{n}.test"), Duration::from_secs(5)).await
+            });
+        }
+        tokio::task::yield_now().await;
+        names.lookup("fine.test", LIMIT).await.unwrap();
+        assert_eq!(names.slots.available_permits(), MAX_QUESTIONS);
+        OVER.store(true, SeqCst);
+        asked.join_all().await;
+    };
+    LocalSet::new().run_until(all).await;
+    assert!(names.suspects.borrow().is_empty(), "they answer again");
 }

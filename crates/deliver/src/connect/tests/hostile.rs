@@ -27,7 +27,7 @@ async fn judged(dialer: &Dialer, url: &str) -> Result<Vec<SocketAddr>, String> {
         unmatched: Unmatched::Text(String::new()),
     };
     let endpoint = Endpoint::compile(template).map_err(|error| error.to_string())?;
-    dialer.addresses(endpoint.origin()).await.map_err(|failure| failure.to_string())
+    dialer.addresses(endpoint.origin()).await.map_err(|why| format!("{why:?}"))
 }
 
 #[tokio::test]
