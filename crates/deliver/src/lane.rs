@@ -35,6 +35,9 @@ const IDLE: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 8;
 const SURPLUS: Duration = Duration::from_millis(200);
 
+/// So many rounds of requests of a busy lane wait in its queue.
+pub(crate) const ROUNDS: usize = 4;
+
 pub(crate) struct Lane {
     pub(crate) id: LaneId,
     pub(crate) origin: Origin,
@@ -78,20 +81,41 @@ impl Lane {
         self.queue.borrow().len()
     }
 
-    /// Whether so many rows wait that more could not be sent soon.
-    pub(crate) fn is_full(&self, worker: &Worker) -> bool {
-        let limit = worker.lane_limit();
-        self.queued() >= self.pace.get().map_or(limit, |pace| limit.min(pace.soon()))
+    /// Whether the lane has as many requests in flight as it may have now.
+    fn is_busy(&self, process: &Process) -> bool {
+        let in_flight = self.in_flight.get();
+        in_flight >= process.config.per_host as usize || 2 * in_flight >= process.free_slots()
     }
 
-    /// Changes the queue or the pace, and keeps the worker's count right. What a full lane holds is not counted.
+    /// How many rows may wait here: as many as can be sent soon, which for a busy lane are four rounds of requests.
+    fn limit(&self, worker: &Worker) -> usize {
+        let rounds = if self.is_busy(&worker.process) {
+            ROUNDS * self.in_flight.get().max(1)
+        } else {
+            worker.lane_limit()
+        };
+        let limit = rounds.min(worker.lane_limit());
+        self.pace.get().map_or(limit, |pace| limit.min(pace.soon()))
+    }
+
+    /// How many more rows may come, where they are fewer than of any lane.
+    pub(crate) fn room(&self, worker: &Worker) -> Option<usize> {
+        let limit = self.limit(worker);
+        let closed = worker.is_loaded() && self.is_busy(&worker.process);
+        let room = if closed { 0 } else { limit.saturating_sub(self.queued()) };
+        (room < worker.lane_limit()).then_some(room)
+    }
+
+    /// Changes the queue, the pace or what is in flight, and keeps the worker's count right. Only rows that wait for a
+    /// slot of the process are counted: what waits for its own partner or rate must not hold up the others.
     fn change<T>(&self, worker: &Worker, change: impl FnOnce() -> T) -> T {
-        let counted = |full: bool| if full { 0 } else { self.queued() };
-        let was_full = self.is_full(worker);
-        let before = counted(was_full);
+        let counted = || {
+            let waits = self.in_flight.get() == 0 && self.pace.get().is_none();
+            if waits { self.queued() } else { 0 }
+        };
+        let before = counted();
         let changed = change();
-        let is_full = self.is_full(worker);
-        worker.queue_changed(before, counted(is_full), was_full && !is_full);
+        worker.queue_changed(before, counted());
         changed
     }
 
@@ -153,7 +177,7 @@ impl Lane {
         match turn {
             Turn::Now => return true,
             Turn::At(at) => self.wake_after(worker, at - now_ms),
-            Turn::Ask(at) if at <= now_ms => worker.ask_for_slots(),
+            Turn::Ask(at) if at <= now_ms => worker.ask_for_rows(),
             Turn::Ask(_) => {}
         }
         false
@@ -195,8 +219,7 @@ impl Lane {
             return None;
         }
         let process = &worker.process;
-        let per_host = process.config.per_host;
-        if self.in_flight.get() >= per_host as usize {
+        if self.in_flight.get() >= process.config.per_host as usize {
             return None;
         }
         if 2 * self.in_flight.get() >= process.free_slots() {
@@ -208,14 +231,21 @@ impl Lane {
         if !self.has_turn(worker) {
             return None;
         }
-        let item = self.change(worker, || self.queue.borrow_mut().pop_front())?;
-        self.in_flight.set(self.in_flight.get() + 1);
+        let item = self.change(worker, || {
+            self.in_flight.set(self.in_flight.get() + 1);
+            self.queue.borrow_mut().pop_front()
+        })?;
         process.take_slot();
+        // A busy lane asks for more when half of what may wait here is sent.
+        if self.is_busy(process) && self.queued() == self.limit(worker) / 2 {
+            worker.ask_for_rows();
+        }
         Some(item)
     }
 
-    fn release(&self, process: &Process) {
-        self.in_flight.set(self.in_flight.get() - 1);
+    fn release(&self, worker: &Worker) {
+        let process = &worker.process;
+        self.change(worker, || self.in_flight.set(self.in_flight.get() - 1));
         process.free_slot();
         // A lane whose rows are gone meanwhile must not use up the turn of the next.
         let (free, starved) = (process.free_slots(), process.starved.borrow().len());
@@ -260,7 +290,7 @@ async fn serve(worker: Rc<Worker>, lane: Rc<Lane>, first: Item) {
     let mut item = first;
     loop {
         attempt::run(&worker, &lane, item, &mut connection).await;
-        lane.release(&worker.process);
+        lane.release(&worker);
         let next = match lane.next(&worker) {
             Some(next) => Some(next),
             None if connection.as_ref().is_some_and(Connection::is_usable) => {

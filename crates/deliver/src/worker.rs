@@ -20,7 +20,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{lane::Lane, process::Process};
+use crate::{
+    lane::{Lane, ROUNDS},
+    process::Process,
+};
 
 mod beat;
 mod reserve;
@@ -34,8 +37,8 @@ const SEND_AFTER_BEAT: Duration = Duration::from_secs(15);
 /// How long nothing new is sent after a shortage of descriptors or memory on this box.
 const REST: Duration = Duration::from_secs(1);
 
-/// At most so many batches, and bytes of batches, are held; at the bound full lanes give back what is unsent.
-const MAX_HELD: usize = 4096;
+/// So many bytes of batches are held, about. At this bound busy lanes give back what is unsent, and get no more rows
+/// until half of it is gone.
 const MAX_HELD_BYTES: usize = 128 * 1024 * 1024;
 
 /// A batch that this worker holds.
@@ -79,7 +82,8 @@ pub(crate) struct Worker {
     lanes: RefCell<HashMap<LaneId, Rc<Lane>>>,
     /// Plain bytes of the held batches.
     held_bytes: Cell<usize>,
-    /// Rows in the queues of lanes that are not full.
+    loaded: Cell<bool>,
+    /// Rows that wait for a slot.
     queued: Cell<usize>,
     /// Told when there is room for rows, or rows may be there.
     hungry: Notify,
@@ -123,6 +127,7 @@ impl Worker {
             held: RefCell::default(),
             lanes: RefCell::default(),
             held_bytes: Cell::new(0),
+            loaded: Cell::new(false),
             queued: Cell::new(0),
             hungry: Notify::new(),
             woken: Cell::new(false),
@@ -171,40 +176,49 @@ impl Worker {
         self.clock.set((Instant::now(), now_ms));
     }
 
-    /// Keeps count of the rows that wait in lanes that are not full. What full lanes hold is not counted: they wait
-    /// for their partners, and the others must not wait for them. `has_room`: a full lane is one no more.
-    pub(crate) fn queue_changed(&self, before: usize, after: usize, has_room: bool) {
+    /// Keeps count of the rows that wait for a slot.
+    pub(crate) fn queue_changed(&self, before: usize, after: usize) {
         let (all, half) = (self.queued.get(), self.buffer() / 2);
         self.queued.set(all + after - before);
-        if has_room || (all > half && self.queued.get() <= half) {
+        if all > half && self.queued.get() <= half {
             self.hungry.notify_one();
         }
     }
 
-    /// A limited lane has rows and no slots.
-    pub(crate) fn ask_for_slots(&self) {
+    /// A lane has room for rows, or needs slots for them.
+    pub(crate) fn ask_for_rows(&self) {
         self.hungry.notify_one();
     }
 
-    /// How many rows of a lane may wait before it counts as full: some rounds of requests.
+    /// How many rows of any lane may wait here, about.
     pub(crate) fn lane_limit(&self) -> usize {
-        4 * self.process.config.per_host as usize
+        ROUNDS * self.process.config.per_host as usize
     }
 
-    /// How many rows may wait in lanes that are not full: what two rounds of requests take.
+    /// How many rows may wait for a slot: what two rounds of requests take.
     fn buffer(&self) -> usize {
         2 * self.process.slots
     }
 
-    /// Whether the held batches take all the memory that they may.
-    fn is_loaded(&self) -> bool {
-        self.held.borrow().len() >= MAX_HELD || self.held_bytes.get() >= MAX_HELD_BYTES
+    /// Whether the held batches took all the memory that they may, and half of it is not free yet.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded.get()
+    }
+
+    /// Notes what the held batches take now.
+    fn hold_bytes(&self, bytes: usize) {
+        self.held_bytes.set(bytes);
+        if bytes >= MAX_HELD_BYTES {
+            self.loaded.set(true);
+        } else if bytes <= MAX_HELD_BYTES / 2 {
+            self.loaded.set(false);
+        }
     }
 
     /// Forgets a batch that has left.
     fn let_go(&self, held: &Held) {
         if self.held.borrow_mut().remove(&held.id).is_some() {
-            self.held_bytes.set(self.held_bytes.get() - held.batch.size());
+            self.hold_bytes(self.held_bytes.get() - held.batch.size());
         }
     }
 

@@ -116,7 +116,7 @@ impl World {
             held: self.workers[worker].held.len(),
             of_lane: 1 + self.dice.roll(12) as usize,
             wants: &wants,
-            full: &[],
+            room: &[],
         };
         let got = self.shard().reserve(&ask).await.unwrap();
         assert_eq!(got.slots.len(), wants.len());

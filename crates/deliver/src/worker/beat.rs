@@ -69,7 +69,7 @@ impl Worker {
             drop(lane.take_unsent(self));
         }
         self.held.borrow_mut().clear();
-        self.held_bytes.set(0);
+        self.hold_bytes(0);
         self.unsettled.forget_batches();
         self.cut.notify_waiters();
     }

@@ -75,20 +75,16 @@ impl Worker {
     /// How many rows to ask for. With 0 a reserve only tells whether the fleet is paused.
     fn room(&self) -> usize {
         let waiting = self.alone.get() && !self.held.borrow().is_empty();
-        if self.is_loaded() {
-            let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
-            lanes.iter().filter(|lane| lane.is_full(self)).for_each(|lane| self.give_back(lane));
-        }
-        if waiting || self.is_loaded() || self.queued.get() > self.buffer() / 2 {
+        if waiting || self.queued.get() > self.buffer() / 2 {
             return 0;
         }
         self.buffer() - self.queued.get()
     }
 
     async fn reserve(self: &Rc<Self>, rows: usize) -> Brought {
-        let full: Vec<_> = {
+        let room: Vec<_> = {
             let lanes = self.lanes.borrow();
-            lanes.values().filter(|lane| lane.is_full(self)).map(|lane| lane.id).collect()
+            lanes.values().filter_map(|lane| Some((lane.id, lane.room(self)?))).collect()
         };
         let name = self.name.borrow().clone();
         let held = self.held.borrow().len();
@@ -101,7 +97,7 @@ impl Worker {
             held,
             of_lane,
             wants: &wants,
-            full: &full,
+            room: &room,
         };
         let session = self.session.get();
         self.reserving.set(true);
@@ -125,6 +121,10 @@ impl Worker {
         let any = !got.batches.is_empty();
         for batch in got.batches {
             self.take_on(batch);
+        }
+        if any && self.is_loaded() {
+            let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
+            lanes.iter().filter(|l| l.room(self) == Some(0)).for_each(|lane| self.give_back(lane));
         }
         let wait = |at: u64| Duration::from_millis(at.saturating_sub(got.now_ms).max(1));
         let slots = if got.status == "ok" { self.until_slots() } else { None };
@@ -177,7 +177,7 @@ impl Worker {
         if !reserved.probe {
             lane.set_limited(self, reserved.limited);
         }
-        self.held_bytes.set(self.held_bytes.get() + batch.size());
+        self.hold_bytes(self.held_bytes.get() + batch.size());
         let held = Rc::new(Held {
             id: reserved.id,
             batch,

@@ -68,7 +68,7 @@ async fn park(stack: &Stack) {
         held: 0,
         of_lane: 1,
         wants: &[],
-        full: &[],
+        room: &[],
     };
     let batch = shard.reserve(&ask).await.unwrap().batches.remove(0);
     let settle = Settle {
@@ -112,7 +112,7 @@ async fn what_crashed_two_workers_is_served_beside_busy_lanes() {
             held: 0,
             of_lane: 1,
             wants: &[],
-            full: &[],
+            room: &[],
         };
         assert_eq!(shard.reserve(&ask).await.unwrap().batches.len(), 1);
         redis::cmd("ZADD").arg("pb:{0}:workers").arg(1).arg(&name).exec(&mut redis).unwrap();

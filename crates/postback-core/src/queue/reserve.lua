@@ -1,5 +1,6 @@
 -- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, how many limited lanes
--- want slots, lane and rows for each of these, then the lanes that the worker names as full.
+-- want slots, lane and rows for each of these, then lane and rows for each lane of which the worker takes fewer
+-- (0: it is full).
 -- Returns status, time, when to ask again at the latest (0: no need), how often limits were changed, the slots, then
 -- id, batch, states and what it is (0, 1: a probe, 2: of a limited lane) for each batch.
 redis.call('DEL', P .. 'scratch')
@@ -36,8 +37,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT'
 end
 
 local PARK, MOST_BYTES = 30000, 8 * 1024 * 1024 -- a larger reply would not arrive in time
-local full, fulls = {}, #ARGV - 6 - 2 * wants
-for i = 7 + 2 * wants, #ARGV do full[ARGV[i]] = true end
+local room, full = {}, 0 -- rows of a lane that the worker still takes, where it says so
+for i = 7 + 2 * wants, #ARGV, 2 do
+  room[ARGV[i]] = tonumber(ARGV[i + 1])
+  if room[ARGV[i]] == 0 then full = full + 1 end
+end
 local limited = redis.call('EXISTS', P .. 'limits') == 1
 local parked = redis.call('EXISTS', P .. 'breakers') == 1
 local out, rows, batches, bytes, alone = {}, 0, 0, 0, false
@@ -92,15 +96,15 @@ local function serve(lane, share)
   end
 end
 
-local lanes = redis.call('ZRANGEBYSCORE', P .. 'lanes', '-inf', now, 'LIMIT', 0, 128 + fulls)
+local lanes = redis.call('ZRANGEBYSCORE', P .. 'lanes', '-inf', now, 'LIMIT', 0, 128 + full)
 local open = 0
 for i = 1, #lanes do
-  if not full[lanes[i]] then open = open + 1 end
+  if room[lanes[i]] ~= 0 then open = open + 1 end
 end
 local share = math.min(most_of_lane, math.max(1, math.floor(want_rows / math.max(1, open))))
 for i = 1, #lanes do
   if rows >= want_rows or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
-  if not full[lanes[i]] then serve(lanes[i], share) end
+  if room[lanes[i]] ~= 0 then serve(lanes[i], math.min(share, room[lanes[i]] or share)) end
 end
 
 local next = 0

@@ -48,8 +48,8 @@ pub struct Reserve<'a> {
     pub of_lane: usize,
     /// Limited lanes that hold so many rows without a slot.
     pub wants: &'a [(LaneId, usize)],
-    /// Lanes that take no more.
-    pub full: &'a [LaneId],
+    /// Lanes of which only so many rows are taken; 0: none.
+    pub room: &'a [(LaneId, usize)],
 }
 
 /// A batch that the worker now holds.
@@ -204,8 +204,8 @@ impl Shard {
                 for (lane, rows) in ask.wants {
                     c.arg(lane.as_str()).arg(*rows);
                 }
-                for lane in ask.full {
-                    c.arg(lane.as_str());
+                for (lane, rows) in ask.room {
+                    c.arg(lane.as_str()).arg(*rows);
                 }
             })
             .await?;
