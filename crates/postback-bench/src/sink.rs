@@ -1,16 +1,22 @@
 //! The sink: an HTTP/1.1 server that plays the partner.
 //!
-//! Paths choose what it does: `/status/404`, `/slow/250` (milliseconds), `/flaky/2` (500 to the first
-//! two attempts of a `webhook-id`, then 200), the broken ones in [`fault`], and 200 for all others.
-//! `GET /__count` tells what came. What is written down of a request lives in [`notes`].
+//! A request's path chooses what it does: proper answers are in [`answer`], broken ones in [`fault`];
+//! `sink --help` lists both. With `--tls` every connection is TLS by [`tls`]. What is written down of a
+//! request lives in [`notes`].
 
+mod answer;
 mod fault;
 mod notes;
+mod tls;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    io::{self, Write},
+    fmt::Write as _,
+    io::{self, Write as _},
     net::SocketAddr,
     path::PathBuf,
     rc::Rc,
@@ -22,12 +28,20 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
 
-use self::{fault::Fault, notes::Notes};
+use self::{
+    fault::{Fault, HANG_UP},
+    notes::Notes,
+    tls::{Tls, TlsOptions},
+};
 
 /// Options of `sink`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = paths())]
 pub(crate) struct Options {
     /// Address to listen on; with port 0 the port is in the first line printed.
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -38,6 +52,8 @@ pub(crate) struct Options {
     /// Append each request to this file, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsOptions,
 }
 
 /// What all connections share.
@@ -45,22 +61,56 @@ struct Sink {
     notes: RefCell<Notes>,
     /// Attempts seen of each `webhook-id` on `/flaky`.
     flaky: RefCell<HashMap<String, u32>>,
+    tls: Option<Tls>,
+}
+
+/// One connection.
+struct Connection {
+    sink: Rc<Sink>,
+    /// From 1, in order of arrival.
+    number: u64,
+    /// What the request just read asked for.
+    fault: Cell<Option<&'static Fault>>,
+    /// The next request is read and not answered.
+    doomed: Cell<bool>,
+}
+
+/// A connected stream, with TLS or without.
+trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// The TCP connection below.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
 }
 
 /// Serves until killed; writes `listening on ADDR` first.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let notes = Notes::open(options.print, options.journal.as_deref())?;
+    let tls = Tls::set_up(&options.tls)?;
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     writeln!(io::stdout().lock(), "listening on {}", listener.local_addr()?)?;
+    serve(listener, Sink { notes: RefCell::new(notes), flaky: RefCell::default(), tls }).await
+}
 
-    let sink = Rc::new(Sink { notes: RefCell::new(notes), flaky: RefCell::default() });
+async fn serve(listener: TcpListener, sink: Sink) -> ! {
+    let sink = Rc::new(sink);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let number = sink.notes.borrow_mut().connection();
-                tokio::task::spawn_local(serve(Rc::clone(&sink), stream, number));
+                let connection = Connection {
+                    sink: Rc::clone(&sink),
+                    number,
+                    fault: Cell::new(None),
+                    doomed: Cell::new(false),
+                };
+                tokio::task::spawn_local(connection.open(stream));
             }
             // Out of files, mostly: others will be closed soon.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -68,66 +118,64 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-/// Serves one connection; a fault takes the socket back from hyper and breaks it as asked.
-async fn serve(sink: Rc<Sink>, stream: TcpStream, number: u64) {
-    // Without it, answers in two writes would wait for the client's delayed acknowledgement.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let fault = Cell::new(None);
-    let service = hyper::service::service_fn(|request| answer(&sink, number, request, &fault));
-    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // The end of a connection, and the error that a fault makes, are nothing to report.
-    _ = (&mut connection).await;
-    if let Some(fault) = fault.take() {
-        fault.commit(connection.into_parts().io.into_inner()).await;
-    }
-}
-
-/// Answers one request, or sets `fault` and fails, which makes hyper let go of the socket.
-async fn answer(
-    sink: &Sink,
-    connection: u64,
-    request: Request<Incoming>,
-    fault: &Cell<Option<Fault>>,
-) -> anyhow::Result<Response<Full<Bytes>>> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
-    if head.uri.path() == "/__count" {
-        return reply(StatusCode::OK, sink.notes.borrow().counts());
-    }
-    sink.notes.borrow_mut().record(connection, &head, &body)?;
-
-    let mut segments = head.uri.path().split('/').skip(1);
-    let (what, number) = (segments.next().unwrap_or_default(), segments.next());
-    let number: Option<u32> = number.and_then(|text| text.parse().ok());
-    if let Some(asked) = Fault::by_name(what) {
-        fault.set(Some(asked));
-        anyhow::bail!("the socket is handed over to {asked:?}");
-    }
-    match (what, number) {
-        ("status", Some(status)) => {
-            reply(StatusCode::from_u16(u16::try_from(status)?)?, format!("status {status}\n"))
+impl Connection {
+    async fn open(self, stream: TcpStream) {
+        // Without it, answers in two writes would wait for the client's delayed acknowledgement.
+        if stream.set_nodelay(true).is_err() {
+            return;
         }
-        ("slow", Some(millis)) => {
-            tokio::time::sleep(Duration::from_millis(millis.into())).await;
-            reply(StatusCode::OK, "slow\n")
-        }
-        ("flaky", Some(failures)) => {
-            let id = head.headers.get("webhook-id").and_then(|id| id.to_str().ok());
-            let mut flaky = sink.flaky.borrow_mut();
-            let seen = flaky.entry(id.unwrap_or_default().to_owned()).or_default();
-            *seen += 1;
-            if *seen <= failures {
-                reply(StatusCode::INTERNAL_SERVER_ERROR, "not yet\n")
-            } else {
-                reply(StatusCode::OK, "at last\n")
+        match &self.sink.tls {
+            None => self.converse(stream).await,
+            Some(tls) => {
+                // A client that does not trust us hangs up: nothing to report.
+                if let Some(stream) = tls.accept(stream).await {
+                    self.converse(stream).await;
+                }
             }
         }
-        _ => reply(StatusCode::OK, "ok\n"),
+    }
+
+    /// Answers request after request; a fault takes the socket back from hyper and breaks it as asked.
+    async fn converse<S: Socket + 'static>(&self, mut stream: S) {
+        loop {
+            let service = hyper::service::service_fn(|request| self.answer(request));
+            let mut http = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // The end of a connection, and the error that a fault makes, are nothing to report.
+            _ = (&mut http).await;
+            let Some(fault) = self.fault.take() else { return };
+            match fault.commit(http.into_parts().io.into_inner()).await {
+                Some(kept) => stream = kept,
+                None => return,
+            }
+        }
+    }
+
+    /// Answers one request, or sets the fault and fails, which makes hyper let go of the socket.
+    async fn answer(&self, request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        if head.uri.path() == "/__count" {
+            return answer::with(StatusCode::OK, self.sink.notes.borrow().counts());
+        }
+        self.sink.notes.borrow_mut().record(self.number, &head, &body)?;
+        let name = head.uri.path().split('/').nth(1).unwrap_or_default();
+        let asked = if self.doomed.get() { Some(&HANG_UP) } else { Fault::by_name(name) };
+        if let Some(asked) = asked {
+            self.fault.set(Some(asked));
+            anyhow::bail!("the socket is handed over to {}", asked.name);
+        }
+        answer::to(self, &head).await
     }
 }
 
-fn reply(status: StatusCode, body: impl Into<Bytes>) -> anyhow::Result<Response<Full<Bytes>>> {
-    Ok(Response::builder().status(status).body(Full::new(body.into()))?)
+/// The part of the help that lists the paths.
+fn paths() -> String {
+    let faults = fault::TABLE.iter().map(|fault| (fault.path(), fault.about));
+    let answers = answer::PATHS.map(|(path, about)| (path.to_owned(), about));
+    let mut text = String::from("Paths (every other path is answered 200):\n");
+    for (path, about) in answers.into_iter().chain(faults) {
+        // Writing to a String cannot fail.
+        _ = writeln!(text, "  {path:<22} {about}");
+    }
+    text
 }

@@ -4,6 +4,7 @@
 mod crash;
 mod delivery;
 mod end_to_end;
+mod faults;
 mod isolation;
 mod limits;
 mod options;

@@ -1,16 +1,15 @@
 //! A private stack for tests: a redis-server, the sink as the partner, and `deliver` processes.
 
+mod sink;
+
 use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
 use postback_core::{
     batch::{Source, encode},
-    endpoint::{BodyTemplate, EndpointTemplate, Method, Origin, Unmatched},
+    endpoint::{BodyTemplate, Endpoint, EndpointTemplate, Method, Unmatched},
     id::LaneId,
     policy::Policy,
     queue::{Enqueue, EnqueueError, Enqueued, Queue, Stats},
@@ -18,27 +17,13 @@ use postback_core::{
     value::{Row, Value},
 };
 
-/// A request as the partner saw it.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    /// Microseconds since 1970.
-    pub(crate) at_us: u64,
-    pub(crate) target: String,
-    pub(crate) headers: BTreeMap<String, String>,
-}
-
-impl Seen {
-    pub(crate) fn id(&self) -> &str {
-        self.headers.get("webhook-id").map_or("", String::as_str)
-    }
-}
+pub(crate) use self::sink::{Seen, Sink};
 
 pub(crate) struct Stack {
     pub(crate) redis: RedisServer,
     pub(crate) queue: Queue,
     pub(crate) port: u16,
-    sink: Child,
-    journal: PathBuf,
+    sink: Sink,
     delivers: Vec<Child>,
 }
 
@@ -70,21 +55,9 @@ impl Stack {
     }
 
     fn start_on(redis: RedisServer, shards: u16) -> Stack {
-        let journal = redis.dir().join("journal");
-        let mut sink = program("postback-bench")
-            .args(["sink", "--listen", "127.0.0.1:0", "--journal"])
-            .arg(&journal)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the sink starts");
-        let mut line = String::new();
-        BufReader::new(sink.stdout.take().expect("piped"))
-            .read_line(&mut line)
-            .expect("its first line");
-        let port =
-            line.trim().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let sink = Sink::start(redis.dir(), "partner", &[]);
         let queue = Queue::open(&redis.url(), "pb", shards).expect("a queue");
-        Stack { redis, queue, port, sink, journal, delivers: vec![] }
+        Stack { redis, queue, port: sink.port, sink, delivers: vec![] }
     }
 
     /// Starts a `deliver`; returns its number.
@@ -104,12 +77,13 @@ impl Stack {
     }
 
     fn spawn(&mut self, options: &[&str]) -> usize {
-        let child = self
-            .deliver_command()
-            .args(["--metrics-listen", "127.0.0.1:0"])
-            .args(options)
-            .spawn()
-            .expect("deliver starts");
+        self.spawn_command(self.deliver_command().args(options))
+    }
+
+    /// Starts a `deliver` as prepared from [`Stack::deliver_command`].
+    pub(crate) fn spawn_command(&mut self, command: &mut Command) -> usize {
+        let child =
+            command.args(["--metrics-listen", "127.0.0.1:0"]).spawn().expect("deliver starts");
         self.delivers.push(child);
         self.delivers.len() - 1
     }
@@ -118,6 +92,11 @@ impl Stack {
     pub(crate) fn adopt(&mut self, child: Child) -> usize {
         self.delivers.push(child);
         self.delivers.len() - 1
+    }
+
+    /// The process id of a `deliver`.
+    pub(crate) fn pid(&self, deliver: usize) -> u32 {
+        self.delivers[deliver].id()
     }
 
     /// Sends a signal by name.
@@ -171,8 +150,8 @@ impl Stack {
             first_row: 0,
         };
         let batches = encode(endpoint, policy, &source, rows);
-        let origin = Origin { tls: false, host: "127.0.0.1".into(), port: self.port };
-        let lane = LaneId::of(&origin, policy.label.as_deref());
+        let compiled = Endpoint::compile(endpoint.clone()).expect("an endpoint");
+        let lane = LaneId::of(compiled.origin(), policy.label.as_deref());
         let request = Enqueue {
             lane,
             name: "sink",
@@ -225,19 +204,7 @@ impl Stack {
 
     /// What the partner saw, in order.
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        let text = std::fs::read_to_string(&self.journal).unwrap_or_default();
-        // The sink may be writing: what has no newline yet is not a line.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let seen = |line: &str| {
-            let line: serde_json::Value = serde_json::from_str(line).expect("a journal line");
-            let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-            let headers = line["headers"].as_object().expect("headers");
-            let headers =
-                headers.iter().map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()));
-            let at_us = line["at_us"].as_u64().expect("a time");
-            Seen { at_us, target: text("target"), headers: headers.collect() }
-        };
-        whole.lines().map(seen).collect()
+        self.sink.seen()
     }
 
     /// Waits until the partner saw so many requests.
@@ -256,7 +223,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        for child in self.delivers.iter_mut().chain([&mut self.sink]) {
+        for child in &mut self.delivers {
             drop(child.kill());
             drop(child.wait());
         }

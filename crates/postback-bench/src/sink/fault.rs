@@ -1,77 +1,112 @@
 //! Broken partners: what hyper's server would not do, written to the socket by hand.
+//!
+//! A fault is data; [`TABLE`] has them all. How one is played is here.
 
-use std::io;
+mod table;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use std::{io, time::Duration};
 
-/// What goes wrong after a request was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// `/hang`: no answer, the connection stays open.
-    Hang,
-    /// `/reset`: the connection is reset without an answer.
-    Reset,
-    /// `/close`: an answer that promises keep-alive, then the connection is closed.
-    Close,
-    /// `/slowbody`: half of the promised body, then nothing more.
-    SlowBody,
-    /// `/endless`: a body that never ends.
-    Endless,
-    /// `/garbage`: bytes that are not HTTP.
-    Garbage,
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+use super::Socket;
+
+pub(super) use self::table::{HANG_UP, TABLE};
+
+/// What is written once a request was read, body and all, and what follows.
+pub(super) struct Fault {
+    /// The path's first segment.
+    pub(super) name: &'static str,
+    /// What it does, for the help.
+    pub(super) about: &'static str,
+    first: &'static [u8],
+    again: Again,
+    last: &'static [u8],
+    then: Then,
 }
+
+/// What is written between a fault's first and last bytes.
+enum Again {
+    Times(usize, &'static [u8]),
+    /// Until the client hangs up.
+    Forever(&'static [u8]),
+    /// One byte a second.
+    Drip(&'static [u8]),
+}
+
+/// What becomes of the connection.
+enum Then {
+    Close,
+    Reset,
+    /// It stays open and says nothing more.
+    Stall,
+    /// Further requests are answered as ever.
+    Keep,
+    /// When the next request comes, the connection is reset with the request unread.
+    ResetNext,
+}
+
+/// Endless output is written in pieces of so many bytes.
+const PIECE: usize = 16 * 1024;
 
 impl Fault {
     /// The fault that a path's first segment asks for.
-    pub(super) fn by_name(name: &str) -> Option<Fault> {
-        Some(match name {
-            "hang" => Fault::Hang,
-            "reset" => Fault::Reset,
-            "close" => Fault::Close,
-            "slowbody" => Fault::SlowBody,
-            "endless" => Fault::Endless,
-            "garbage" => Fault::Garbage,
-            _ => return None,
-        })
+    pub(super) fn by_name(name: &str) -> Option<&'static Fault> {
+        TABLE.iter().find(|fault| fault.name == name)
     }
 
-    /// Breaks the connection in the fault's way; ends when the connection is over.
-    pub(super) async fn commit(self, stream: TcpStream) {
+    /// The path that asks for it.
+    pub(super) fn path(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// Breaks the connection in the fault's way; gives back one that is to be served on.
+    pub(super) async fn commit<S: Socket>(&self, mut stream: S) -> Option<S> {
         // The client hangs up in the middle of most faults: its errors say nothing.
-        _ = self.write(stream).await;
+        self.write(&mut stream).await.ok()?;
+        match self.then {
+            Then::Keep => return Some(stream),
+            Then::Close => _ = stream.shutdown().await,
+            Then::Reset => _ = stream.tcp().set_zero_linger(),
+            Then::Stall => _ = until_closed(&mut stream).await,
+            Then::ResetNext => {
+                _ = stream.tcp().readable().await;
+                _ = stream.tcp().set_zero_linger();
+            }
+        }
+        None
     }
 
-    async fn write(self, mut stream: TcpStream) -> io::Result<()> {
-        match self {
-            Fault::Hang => until_closed(&mut stream).await,
-            Fault::Reset => stream.set_zero_linger(),
-            Fault::Close => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n").await
-            }
-            Fault::SlowBody => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf\n").await?;
-                until_closed(&mut stream).await
-            }
-            Fault::Endless => {
-                let mut chunk = b"400\r\n".to_vec();
-                chunk.resize(chunk.len() + 0x400, b'x');
-                chunk.extend_from_slice(b"\r\n");
-                let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-                stream.write_all(head).await?;
+    async fn write(&self, stream: &mut impl Socket) -> io::Result<()> {
+        let mut start = self.first.to_vec();
+        if let Again::Times(times, bytes) = &self.again {
+            start.extend(bytes.repeat(*times));
+            start.extend(self.last);
+        }
+        // In one write, so that what belongs together arrives together.
+        stream.write_all(&start).await?;
+        match &self.again {
+            Again::Times(..) => {}
+            Again::Forever(bytes) => {
+                let piece = bytes.repeat(PIECE.div_ceil(bytes.len()));
                 loop {
-                    stream.write_all(&chunk).await?;
+                    stream.write_all(&piece).await?;
                 }
             }
-            Fault::Garbage => stream.write_all(b"\x00\xffthis is not HTTP\r\n\r\n").await,
+            Again::Drip(bytes) => {
+                for byte in *bytes {
+                    stream.write_all(&[*byte]).await?;
+                    stream.flush().await?;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                stream.write_all(self.last).await?;
+            }
         }
+        stream.flush().await
     }
 }
 
 /// Reads and drops until the client closes.
-async fn until_closed(stream: &mut TcpStream) -> io::Result<()> {
+pub(super) async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
