@@ -8,6 +8,7 @@
 mod cases;
 mod dns;
 mod hostile;
+mod names;
 mod namespace;
 mod options;
 mod partners;
