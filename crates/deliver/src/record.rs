@@ -73,7 +73,7 @@ fn body(attempted: &Attempted) -> (String, bool) {
     let kept = &response.body[..response.body.len().min(BODY)];
     (
         String::from_utf8_lossy(kept).into_owned(),
-        response.truncated || kept.len() < response.body.len(),
+        response.truncated || response.body_failed.is_some() || kept.len() < response.body.len(),
     )
 }
 

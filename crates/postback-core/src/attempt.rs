@@ -185,7 +185,7 @@ impl Outcome {
             };
         }
         match response.status {
-            408 | 425 | 429 | 500.. => Verdict::Retry { cause: Cause::Status, after },
+            408 | 425 | 429 | 500..=599 => Verdict::Retry { cause: Cause::Status, after },
             _ => Verdict::Dead(Cause::Status),
         }
     }
@@ -197,8 +197,8 @@ impl Outcome {
             Err(Failure::Blocked(_)) => None,
             Err(_) => Some(true),
             Ok(response) => match response.status {
-                408 | 425 | 429 => None,
-                500.. => Some(true),
+                408 | 425 | 429 | 600.. => None,
+                500..=599 => Some(true),
                 _ if response.body_failed.is_some() => None,
                 _ => Some(false),
             },
@@ -273,7 +273,7 @@ mod tests {
         for status in [408, 425, 429, 500, 502, 503, 504, 599] {
             check(status, retry(Cause::Status));
         }
-        for status in [300, 301, 302, 307, 400, 401, 403, 404, 410, 422, 451] {
+        for status in [300, 301, 302, 307, 400, 401, 403, 404, 410, 422, 451, 600, 999] {
             check(status, Verdict::Dead(Cause::Status));
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     attempt::Cause,
     batch::Batch,
     endpoint::Method,
-    id::{BatchId, PostbackId},
+    id::PostbackId,
     queue::{Queue, QueueError, Record, Recorded, RowState, RowStates, Shard, State, StoredBatch},
 };
 
@@ -190,11 +190,17 @@ impl Queue {
     /// When Redis fails.
     pub async fn postback(&self, id: PostbackId) -> Result<Option<Postback>, QueueError> {
         let shard = self.shard_of(id.batch.lane());
+        // What is live first: a row that ends meanwhile is found in the log.
+        let live = live_postback(shard, id).await?;
         let text = id.to_string();
         let logged = collect(shard, |record| record.id == text).await?.remove(&text);
         let mut logged = logged.unwrap_or_default();
         logged.sort_by_key(|record| record.at_ms);
-        let live = live_postback(shard, id).await?;
+        let live = if is_doubtful(live.as_ref(), &logged) {
+            live_postback(shard, id).await?
+        } else {
+            live
+        };
         Ok(with_attempts(live, &logged))
     }
 
@@ -210,21 +216,15 @@ impl Queue {
         for shard in self.shards() {
             let is_asked =
                 |r: &Record| r.reference.as_deref() == Some(text) || r.request_id == text;
+            let lives = matching(shard, text).await?;
             let mut logged = collect(shard, is_asked).await?;
-            let mut cursor = 0;
-            loop {
-                let (next, ids) = shard.scan_batches(cursor).await?;
-                for id in ids {
-                    for live in matching(shard, id, text).await? {
-                        let records = logged.remove(&live.id).unwrap_or_default();
-                        let whole = with_attempts(Some(live), &records);
-                        found.extend(whole.map(|postback| (postback.id.clone(), postback)));
-                    }
+            for (id, mut live) in lives {
+                let records = logged.remove(&id.to_string()).unwrap_or_default();
+                if is_doubtful(live.as_ref(), &records) {
+                    live = live_postback(shard, id).await?;
                 }
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
+                let whole = with_attempts(live, &records);
+                found.extend(whole.map(|postback| (postback.id.clone(), postback)));
             }
             for (id, records) in logged {
                 found.extend(from_log(&records).map(|postback| (id, postback)));
@@ -284,11 +284,34 @@ async fn live_postback(shard: &Shard, id: PostbackId) -> Result<Option<Postback>
     Ok(rows.nth(usize::from(id.row)).map(|(postback, _)| postback))
 }
 
-/// The rows of a stored batch that have this ref or request id.
-async fn matching(shard: &Shard, id: BatchId, text: &str) -> Result<Vec<Postback>, QueueError> {
-    let Some(stored) = shard.batch(id).await? else { return Ok(Vec::new()) };
-    let due = shard.due_ms(id).await?;
-    let is_asked = |p: &Postback| p.reference.as_deref() == Some(text) || p.request_id == text;
-    let rows = postbacks(&stored, due).into_iter().map(|(postback, _)| postback);
-    Ok(rows.filter(is_asked).collect())
+/// Whether a row that was pending may have ended while the log was read: then only another look can tell that from a
+/// replay.
+fn is_doubtful(live: Option<&Postback>, records: &[Record]) -> bool {
+    live.is_some_and(|live| live.state == Standing::Pending)
+        && records.last().is_some_and(|last| !matches!(last.then, Recorded::Retry(_)))
+}
+
+/// The rows of a shard's stored batches that have this ref or request id.
+async fn matching(
+    shard: &Shard,
+    text: &str,
+) -> Result<Vec<(PostbackId, Option<Postback>)>, QueueError> {
+    let mut found = Vec::new();
+    let mut cursor = 0;
+    loop {
+        let (next, ids) = shard.scan_batches(cursor).await?;
+        for id in ids {
+            let Some(stored) = shard.batch(id).await? else { continue };
+            let due = shard.due_ms(id).await?;
+            let rows = (0..).zip(postbacks(&stored, due));
+            let is_asked =
+                |p: &Postback| p.reference.as_deref() == Some(text) || p.request_id == text;
+            let asked = rows.filter(|(_, (postback, _))| is_asked(postback));
+            found.extend(asked.map(|(row, (postback, _))| (id.postback(row), Some(postback))));
+        }
+        cursor = next;
+        if cursor == 0 {
+            return Ok(found);
+        }
+    }
 }

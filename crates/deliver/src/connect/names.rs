@@ -27,9 +27,10 @@ use crate::descriptors::is_shortage;
 const KEPT: Duration = Duration::from_secs(2);
 /// The most names kept.
 const MAX_NAMES: usize = 1024;
-/// The most questions at a time. Each is a thread in `getaddrinfo`, for as long as that takes.
-const MAX_QUESTIONS: usize = 64;
-/// As many again for names whose last question got no answer in time: silent name servers hold up each other, and
+/// The most questions at a time. Each is a thread in `getaddrinfo`, for as long as that takes: 10 s where the name's
+/// server is silent.
+const MAX_QUESTIONS: usize = 256;
+/// So many besides, for names whose last question got no answer in time: silent name servers hold up each other, and
 /// nobody else.
 const MAX_SUSPECTS: usize = 64;
 

@@ -174,6 +174,9 @@ impl Worker {
             }
         };
         let lane = self.lane_of(reserved.id, &batch);
+        if lane.origin != *batch.endpoint.origin() {
+            return self.bury(reserved, Cause::Undecodable, "it is in the lane of another host");
+        }
         if !reserved.probe {
             lane.set_limited(self, reserved.limited);
         }

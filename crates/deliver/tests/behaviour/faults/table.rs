@@ -23,7 +23,7 @@ async fn an_answer_that_does_not_come_in_time_is_a_time_out_and_frees_the_slot()
         case("/slowbody").delivered(OK, Any).takes(Whole),
         case("/slowbody").rule("half").dead(&[Timeout], OK).takes(Whole),
         // The flood ends by the time-out, or by a bound on what is read.
-        case("/continue-flood").dead(&[Timeout, Protocol], NONE).takes(AtMost),
+        case("/continue-flood").dead(&[Protocol], NONE).takes(AtMost),
     ])
     .await;
 }
