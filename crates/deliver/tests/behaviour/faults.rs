@@ -178,14 +178,11 @@ async fn enqueue_one(stack: &Stack, endpoint: &EndpointTemplate, policy: &Policy
 
 /// The postback, once it is delivered or dead.
 async fn ended(stack: &Stack, id: PostbackId) -> Postback {
-    let read = async || stack.queue.postback(id).await.unwrap();
     let since = Instant::now();
     loop {
-        // The log and the state are read one after the other: a row that ends in between is found in neither, or
-        // without its last attempt. Once it was seen at its end, another reading has all of it.
-        let shown = read().await;
-        if shown.as_ref().is_some_and(|shown| shown.state != Standing::Pending) {
-            return read().await.expect("a postback");
+        let shown = stack.queue.postback(id).await.unwrap();
+        if let Some(ended) = shown.as_ref().filter(|shown| shown.state != Standing::Pending) {
+            return ended.clone();
         }
         assert!(since.elapsed() < SOON, "{id} did not end: {shown:#?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
