@@ -98,8 +98,13 @@ impl Dialer {
     /// Reads the certificates and prepares TLS.
     ///
     /// # Errors
-    /// The file of certificates cannot be read or holds none.
+    /// The file of certificates cannot be read or holds none, or the source address is not this box's.
     pub(crate) fn new(config: DialerConfig) -> anyhow::Result<Dialer> {
+        if let Some(bind) = config.bind {
+            std::net::UdpSocket::bind((bind, 0)).with_context(|| {
+                format!("cannot call from --bind {bind}: is it an address of this box?")
+            })?;
+        }
         let mut tls = TlsConnector::builder();
         tls.min_protocol_version(Some(Protocol::Tlsv12));
         for root in config.ca_file.as_deref().map(roots).transpose()?.unwrap_or_default() {

@@ -1,6 +1,11 @@
 //! What Prometheus may ask of this process: `/metrics`, `/healthz`, `/readyz`.
 
-use std::{convert::Infallible, rc::Rc, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    convert::Infallible,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use http_body_util::Full;
 use hyper::{
@@ -18,7 +23,10 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
+
+/// Scrapers at a time; further ones wait.
+const MOST_CONNECTIONS: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -99,7 +107,9 @@ pub(crate) async fn serve(
     process: Rc<crate::process::Process>,
     is_ready: Rc<dyn Fn() -> bool>,
 ) {
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     loop {
+        let Ok(permit) = places.clone().acquire_owned().await else { return };
         let (stream, _) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -131,6 +141,7 @@ pub(crate) async fn serve(
             http.timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(10))
                 .max_buf_size(16 * 1024);
+            let _permit = permit;
             // A client that goes away in the middle concerns nobody.
             drop(http.serve_connection(TokioIo::new(stream), answer).await);
         });

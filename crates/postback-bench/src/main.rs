@@ -1,7 +1,9 @@
-//! `postback-bench`: a partner to deliver to (`sink`) and a client that loads ingest (`load`).
+//! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), and what partners in
+//! trouble cost the others (`isolation`).
 //!
 //! For the demo, tests and measurements; not published. What each command does lives in its file.
 
+mod isolation;
 mod load;
 mod sink;
 
@@ -15,6 +17,8 @@ enum Command {
     Sink(sink::Options),
     /// Send requests to ingest in a closed loop and tell the rate.
     Load(load::Options),
+    /// Measure what hosts in trouble cost the others, on a stack of its own.
+    Isolation(isolation::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -24,6 +28,7 @@ fn main() -> anyhow::Result<()> {
         match command {
             Command::Sink(options) => sink::run(options).await,
             Command::Load(options) => load::run(options).await,
+            Command::Isolation(options) => isolation::run(options).await,
         }
     })
 }

@@ -152,6 +152,46 @@ fn what_is_not_found_exits_with_1_and_says_how_far_the_log_goes() {
 }
 
 #[test]
+fn a_limit_is_set_for_every_lane_of_a_host_and_hosts_shows_it() {
+    let server = RedisServer::start();
+    let shown = |words: &[&str]| {
+        let hosts = json(&server, &[&["hosts"], words].concat())["hosts"].clone();
+        let told = |host: &Value| (host["name"].as_str().unwrap().to_owned(), host["rate"].clone());
+        hosts.as_array().unwrap().iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&[]), []);
+    json(&server, &SEND); // in the lane `bulk`
+    json(&server, &["limit", "partner.example", "90/m"]);
+    let limited = [
+        "http://partner.example:80 bulk",
+        "http://partner.example:80",
+        "https://partner.example:443",
+    ];
+    assert_eq!(shown(&[]), limited.map(|name| (name.to_owned(), 1.5.into())));
+    assert_eq!(shown(&["https"]).len(), 1);
+    json(&server, &["limit", "http://partner.example", "0", "--lane", "bulk"]);
+    let printed = text(&run(&server, &["hosts", "--busy"]).stdout);
+    let line = |name: &str| {
+        let line = printed.lines().find(|line| line.starts_with(&format!("{name}  ")));
+        line.unwrap_or_else(|| panic!("{printed}"))
+            .split_whitespace()
+            .skip(1)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(line(limited[0]), "bulk 1 0 paused");
+    assert_eq!(line(limited[1]), "0 90/m open");
+    let lifted = text(&run(&server, &["limit", "partner.example:80", "none"]).stdout);
+    assert!(lifted.contains("http://partner.example:80 bulk: no limit"), "{lifted}");
+    assert_eq!(shown(&["http://"]).into_iter().filter(|(_, rate)| !rate.is_null()).count(), 0);
+    for words in
+        [["limit", "partner.example", "100"], ["limit", "a/b", "1/s"], ["limit", "a", "-1/s"]]
+    {
+        assert_eq!(run(&server, &words).status.code(), Some(2), "{words:?}");
+    }
+}
+
+#[test]
 fn wrong_usage_exits_with_2_and_a_redis_away_with_1() {
     let server = RedisServer::start();
     assert_eq!(run(&server, &["show", "no-id"]).status.code(), Some(2));

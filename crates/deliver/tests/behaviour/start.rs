@@ -74,6 +74,7 @@ fn wrong_options_exit_with_2_and_a_taken_port_with_1_naming_it() {
     check(&["--redis-url", "http://u:secret@x"], 2, "redis://");
     check(&["--concurrency", "0"], 2, "--concurrency");
     check(&["--ca-file", "/nowhere.pem", "--metrics-listen", "127.0.0.1:0"], 1, "/nowhere.pem");
+    check(&["--bind", "192.0.2.1", "--metrics-listen", "127.0.0.1:0"], 1, "--bind 192.0.2.1");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     check(&["--metrics-listen", &address], 1, &format!("cannot listen on {address}"));

@@ -1,0 +1,147 @@
+//! A private stack for one measurement: a redis-server, the sink as a process, `deliver` processes.
+//!
+//! All of it goes when the [`Stack`] is dropped. What is put into the queue is in `feed`, what is read off
+//! the processes in `measure`.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use postback_core::{queue::Queue, testing::RedisServer};
+
+use super::measure;
+
+/// How long a program may take until it serves.
+const START: Duration = Duration::from_secs(30);
+
+/// What a stack is made of.
+#[derive(Debug, Default)]
+pub(super) struct Plan<'a> {
+    /// Further options of the sink.
+    pub(super) sink: &'a [&'a str],
+    /// Whether the sink writes its journal.
+    pub(super) journal: bool,
+    /// Whether the sink has TLS, and deliver trusts its certificate.
+    pub(super) tls: bool,
+    /// Further options of each `deliver`.
+    pub(super) deliver: &'a [&'a str],
+}
+
+/// A running stack.
+#[derive(Debug)]
+pub(super) struct Stack {
+    // In the order in which they are to be stopped.
+    pub(super) delivers: Vec<Program>,
+    pub(super) sink: Program,
+    pub(super) redis: RedisServer,
+    /// Where the delivers serve their figures.
+    pub(super) metrics: Vec<SocketAddr>,
+    /// The port of the sink, on every loopback address.
+    pub(super) port: u16,
+    pub(super) journal: PathBuf,
+    pub(super) ca_file: Option<PathBuf>,
+}
+
+/// A child process that is killed when it is dropped.
+#[derive(Debug)]
+pub(super) struct Program(Child);
+
+impl Program {
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // One that is gone already is what is wanted.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The path of a program of this workspace: beside the running one.
+pub(super) fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    anyhow::ensure!(path.exists(), "{name} is missing beside this program: build the workspace");
+    Ok(path)
+}
+
+/// A command that runs a program of this workspace with as many descriptors as the hard limit allows.
+fn program(name: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -Sn "$(ulimit -Hn)"; exec "$0" "$@""#]).arg(beside(name)?);
+    Ok(command)
+}
+
+impl Stack {
+    /// Starts Redis and the sink.
+    pub(super) fn start(plan: &Plan<'_>) -> anyhow::Result<Stack> {
+        let redis = RedisServer::start();
+        let journal = redis.dir().join("journal");
+        let ca_file = plan.tls.then(|| redis.dir().join("ca.pem"));
+        let mut command = program("postback-bench")?;
+        command.args(["sink", "--listen", "0.0.0.0:0"]).args(plan.sink);
+        if plan.journal {
+            command.arg("--journal").arg(&journal);
+        }
+        if let Some(ca_file) = &ca_file {
+            command.args(["--tls", "good", "--ca-file"]).arg(ca_file);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start the sink")?;
+        let output = child.stdout.take();
+        let sink = Program(child);
+        let mut line = String::new();
+        BufReader::new(output.context("the sink has no output")?).read_line(&mut line)?;
+        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.with_context(|| format!("the sink did not tell its port: `{line}`"))?;
+        Ok(Stack { delivers: vec![], sink, redis, metrics: vec![], port, journal, ca_file })
+    }
+
+    /// Starts Redis, the sink and one `deliver`.
+    pub(super) async fn start_with_deliver(plan: &Plan<'_>) -> anyhow::Result<Stack> {
+        let mut stack = Stack::start(plan)?;
+        stack.deliver(plan.deliver).await?;
+        Ok(stack)
+    }
+
+    /// Starts a further `deliver` and waits until it is ready.
+    pub(super) async fn deliver(&mut self, options: &[&str]) -> anyhow::Result<()> {
+        let metrics = free_port()?;
+        let mut command = program("deliver")?;
+        command.env("REDIS_URL", self.redis.url_text()).env("RUST_LOG", "error");
+        command.args(["--allow-net", "127.0.0.0/8", "--metrics-listen", &metrics.to_string()]);
+        if let Some(ca_file) = &self.ca_file {
+            command.arg("--ca-file").arg(ca_file);
+        }
+        let child = command.args(options).spawn().context("cannot start deliver")?;
+        self.delivers.push(Program(child));
+        self.metrics.push(metrics);
+        let since = Instant::now();
+        while !measure::is_ready(metrics).await {
+            anyhow::ensure!(since.elapsed() < START, "deliver is not ready after {START:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// The queue, over a connection of its own.
+    pub(super) fn queue(&self) -> anyhow::Result<Queue> {
+        Ok(Queue::open(&self.redis.url(), "pb", 1)?)
+    }
+
+    /// Where the sink tells what it counted.
+    pub(super) fn sink_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+}
+
+/// A port that was free just now: deliver does not tell which one it was given.
+fn free_port() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}

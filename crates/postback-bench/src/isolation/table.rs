@@ -1,0 +1,120 @@
+//! The table of figures and the lines before it that say under what conditions they came about.
+
+use std::{fmt::Write as _, fs, process::Command};
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Figure {
+    what: String,
+    value: String,
+    unit: &'static str,
+    goal: String,
+}
+
+impl Figure {
+    /// A figure without a goal.
+    pub(super) fn new(what: impl Into<String>, value: impl ToString, unit: &'static str) -> Figure {
+        Figure { what: what.into(), value: value.to_string(), unit, goal: String::new() }
+    }
+
+    /// The same figure with what it should be, and whether it is.
+    pub(super) fn goal(mut self, goal: &str, met: bool) -> Figure {
+        self.goal = format!("{goal}: {}", if met { "met" } else { "missed" });
+        self
+    }
+}
+
+/// A number with so many digits after the point.
+pub(super) fn digits(number: f64, digits: usize) -> String {
+    format!("{number:.digits$}")
+}
+
+/// Microseconds as milliseconds.
+pub(super) fn millis(us: u64) -> String {
+    digits(us as f64 / 1000.0, 2)
+}
+
+/// All figures, by trial, as one table that is also Markdown.
+#[derive(Debug, Default)]
+pub(super) struct Table(Vec<(&'static str, Figure)>);
+
+impl Table {
+    /// Adds a trial's figures.
+    pub(super) fn add(&mut self, trial: &'static str, figures: Vec<Figure>) {
+        self.0.extend(figures.into_iter().map(|figure| (trial, figure)));
+    }
+
+    /// The table's text.
+    pub(super) fn text(&self) -> String {
+        let head = ["trial", "figure", "value", "unit", "goal"].map(str::to_owned);
+        let line = |(trial, f): &(&str, Figure)| {
+            [(*trial).to_owned(), f.what.clone(), f.value.clone(), f.unit.into(), f.goal.clone()]
+        };
+        let mut lines = vec![head];
+        lines.extend(self.0.iter().map(line));
+        let width = |n: usize| lines.iter().map(|cells| cells[n].chars().count()).max();
+        let widths: Vec<usize> = (0..5).filter_map(width).collect();
+        let rule: String =
+            widths.iter().map(|width| format!("|{}", "-".repeat(width + 2))).collect();
+        let mut text = String::new();
+        for (number, cells) in lines.iter().enumerate() {
+            for (cell, width) in cells.iter().zip(&widths) {
+                // Writing to a String cannot fail.
+                _ = write!(text, "| {cell:width$} ");
+            }
+            text.push_str("|\n");
+            if number == 0 {
+                text.push_str(&rule);
+                text.push_str("|\n");
+            }
+        }
+        text
+    }
+}
+
+/// What a reader must know to compare: the machine, the programs and how they were built.
+pub(super) fn conditions(options: &str) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Vec<&str> = load.split_whitespace().take(3).collect();
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let redis = Command::new("redis-server").arg("--version").output();
+    let redis = redis.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let redis = redis.unwrap_or_default();
+    let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v="));
+    format!(
+        "cores: {cores}\ncpu: {}\nkernel: {}\nload before (1, 5, 15 min): {}\nbuild profile: {profile}\n\
+         postback: {}\nredis: {} with AOF everysec, one shard\noptions: {options}\n",
+        cpu_model(),
+        kernel.trim(),
+        load.join(" "),
+        env!("CARGO_PKG_VERSION"),
+        redis.unwrap_or("unknown"),
+    )
+}
+
+fn cpu_model() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split_once(": ")).map_or("unknown", |(_, name)| name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_goals_are_judged() {
+        let mut table = Table::default();
+        table.add("dead", vec![Figure::new("p99", millis(1500), "ms").goal("under 2", true)]);
+        table.add("x", vec![Figure::new("rows over 250 ms", 3, "rows").goal("0", false)]);
+        assert_eq!(
+            table.text(),
+            "| trial | figure           | value | unit | goal         |\n\
+             |-------|------------------|-------|------|--------------|\n\
+             | dead  | p99              | 1.50  | ms   | under 2: met |\n\
+             | x     | rows over 250 ms | 3     | rows | 0: missed    |\n"
+        );
+    }
+}
