@@ -11,7 +11,10 @@ use std::{
 };
 
 use postback_core::{endpoint::Origin, id::LaneId, queue::Slots};
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use crate::{
     attempt,
@@ -22,7 +25,9 @@ use crate::{
 
 mod breaker;
 mod pace;
+pub(crate) mod share;
 
+pub(crate) use self::share::Known;
 use self::{
     breaker::Breaker,
     pace::{Pace, Turn},
@@ -35,6 +40,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 8;
 const SURPLUS: Duration = Duration::from_millis(200);
 
+/// So many lanes that wait for a slot are looked at when one is free; the others have their turn at the next.
+const MOST_STARVED: usize = 16;
 /// So many rounds of requests of a busy lane wait in its queue.
 pub(crate) const ROUNDS: usize = 4;
 
@@ -47,6 +54,7 @@ pub(crate) struct Lane {
     connections: Cell<usize>,
     idle: RefCell<Vec<oneshot::Sender<Item>>>,
     starved: Cell<bool>,
+    known: Cell<Known>,
     /// The lane's rate; `None`: no limit.
     pace: Cell<Option<Pace>>,
     /// Whether the lane wakes up for its next slot.
@@ -64,6 +72,7 @@ impl Lane {
             connections: Cell::new(0),
             idle: RefCell::default(),
             starved: Cell::new(false),
+            known: Cell::default(),
             pace: Cell::new(None),
             timer: Cell::new(false),
         })
@@ -83,8 +92,8 @@ impl Lane {
 
     /// Whether the lane has as many requests in flight as it may have now.
     fn is_busy(&self, process: &Process) -> bool {
-        let in_flight = self.in_flight.get();
-        in_flight >= process.config.per_host as usize || 2 * in_flight >= process.free_slots()
+        let (in_flight, known) = (self.in_flight.get(), self.known.get());
+        in_flight >= process.config.per_host as usize || !process.has_slot_for(in_flight, known)
     }
 
     /// How many rows may wait here: as many as can be sent soon, which for a busy lane are four rounds of requests.
@@ -107,11 +116,11 @@ impl Lane {
     }
 
     /// Changes the queue, the pace or what is in flight, and keeps the worker's count right. Only rows that wait for a
-    /// slot of the process are counted: what waits for its own partner or rate must not hold up the others.
+    /// slot of the process are counted: what waits for a slow partner or its rate must not hold up the others.
     fn change<T>(&self, worker: &Worker, change: impl FnOnce() -> T) -> T {
         let counted = || {
-            let waits = self.in_flight.get() == 0 && self.pace.get().is_none();
-            if waits { self.queued() } else { 0 }
+            let waits = self.in_flight.get() == 0 && self.known.get() != Known::Slow;
+            if waits && self.pace.get().is_none() { self.queued() } else { 0 }
         };
         let before = counted();
         let changed = change();
@@ -212,8 +221,7 @@ impl Lane {
         }
     }
 
-    /// The next row and a slot for it, if there are both. A lane takes a further slot only while it uses less than
-    /// half of the slots still free, so that no number of slow hosts fills the process.
+    /// The next row and a slot for it, if there are both (`lane/share.rs`).
     fn next(self: &Rc<Self>, worker: &Rc<Worker>) -> Option<Item> {
         if self.queue.borrow().is_empty() || !worker.may_send() {
             return None;
@@ -222,9 +230,10 @@ impl Lane {
         if self.in_flight.get() >= process.config.per_host as usize {
             return None;
         }
-        if 2 * self.in_flight.get() >= process.free_slots() {
+        if !process.has_slot_for(self.in_flight.get(), self.known.get()) {
             if !self.starved.replace(true) {
-                process.starved.borrow_mut().push_back((worker.clone(), self.clone()));
+                let first = self.in_flight.get() == 0 && self.known.get() == Known::Prompt;
+                process.starve(worker.clone(), self.clone(), first);
             }
             return None;
         }
@@ -247,13 +256,15 @@ impl Lane {
         let process = &worker.process;
         self.change(worker, || self.in_flight.set(self.in_flight.get() - 1));
         process.free_slot();
-        // A lane whose rows are gone meanwhile must not use up the turn of the next.
-        let (free, starved) = (process.free_slots(), process.starved.borrow().len());
-        for _ in 0..starved {
-            let Some((worker, lane)) = process.starved.borrow_mut().pop_front() else { break };
+        // A lane whose rows are gone, or that may not take this slot, must not use up the turn of the next.
+        let free = process.free_slots();
+        let mut refused = 0;
+        for _ in 0..process.starved_lanes() {
+            let Some((worker, lane)) = process.next_starved() else { break };
             lane.starved.set(false);
             lane.pump(&worker);
-            if process.free_slots() < free {
+            refused += usize::from(lane.starved.get());
+            if process.free_slots() < free || (refused >= MOST_STARVED && process.in_flight() > 0) {
                 break;
             }
         }
@@ -289,7 +300,9 @@ async fn serve(worker: Rc<Worker>, lane: Rc<Lane>, first: Item) {
     let mut connection = None;
     let mut item = first;
     loop {
+        let since = Instant::now();
         attempt::run(&worker, &lane, item, &mut connection).await;
+        lane.known.set(Known::by(since.elapsed()));
         lane.release(&worker);
         let next = match lane.next(&worker) {
             Some(next) => Some(next),

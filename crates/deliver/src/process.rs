@@ -9,17 +9,25 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    config::Config, connect::Dialer, descriptors, lane::Lane, metrics::Metrics, sign::SigningKeys,
+    config::Config,
+    connect::Dialer,
+    descriptors,
+    lane::{Known, Lane, share},
+    metrics::Metrics,
+    sign::SigningKeys,
     worker::Worker,
 };
+
+type Starved = VecDeque<(Rc<Worker>, Rc<Lane>)>;
 
 pub(crate) struct Process {
     pub(crate) config: Config,
     pub(crate) dialer: Dialer,
     pub(crate) keys: SigningKeys,
     pub(crate) metrics: Metrics,
-    /// Lanes that would send more if there were slots, in the order in which they get one.
-    pub(crate) starved: RefCell<VecDeque<(Rc<Worker>, Rc<Lane>)>>,
+    /// Lanes that would send more if there were slots, in the order in which they get one; those that are known to
+    /// be prompt and have nothing in flight before the others.
+    starved: RefCell<[Starved; 2]>,
     pub(crate) stopping: Cell<bool>,
     /// Told when the last request in flight is over.
     pub(crate) quiet: Notify,
@@ -64,6 +72,26 @@ impl Process {
 
     pub(crate) fn free_slots(&self) -> usize {
         self.slots.saturating_sub(self.in_flight.get())
+    }
+
+    /// Whether a lane with so many requests in flight may take one more slot.
+    pub(crate) fn has_slot_for(&self, in_flight: usize, known: Known) -> bool {
+        share::allows(self.slots, self.free_slots(), in_flight, known)
+    }
+
+    /// Notes a lane that waits for a slot.
+    pub(crate) fn starve(&self, worker: Rc<Worker>, lane: Rc<Lane>, first: bool) {
+        self.starved.borrow_mut()[usize::from(!first)].push_back((worker, lane));
+    }
+
+    /// How many lanes wait for a slot.
+    pub(crate) fn starved_lanes(&self) -> usize {
+        self.starved.borrow().iter().map(VecDeque::len).sum()
+    }
+
+    /// The lane whose turn it is to get a slot.
+    pub(crate) fn next_starved(&self) -> Option<(Rc<Worker>, Rc<Lane>)> {
+        self.starved.borrow_mut().iter_mut().find_map(VecDeque::pop_front)
     }
 
     pub(crate) fn take_slot(&self) {

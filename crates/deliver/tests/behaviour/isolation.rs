@@ -34,6 +34,23 @@ async fn ten_slow_lanes_with_a_backlog_do_not_hold_up_a_healthy_one() {
 }
 
 #[tokio::test]
+async fn more_slow_lanes_than_slots_leave_some_for_a_prompt_one() {
+    let mut stack = Stack::start();
+    stack.deliver(&["--concurrency", "64"]);
+    stack.enqueue(&stack.endpoint("/fine?n={n}"), &lane("fine"), &numbers(10)).await;
+    stack.until(SOON, "the healthy lane", |s| s.delivered == 10).await;
+    for slow in 0..100 {
+        let policy = lane(&format!("slow{slow}"));
+        stack.enqueue(&stack.endpoint("/slow/20000?n={n}"), &policy, &numbers(20)).await;
+    }
+    // All slots but the kept ones are taken: strangers leave the sixteenth part of them.
+    stack.until_seen(10 + 60).await;
+    stack.enqueue(&stack.endpoint("/fine?n={n}"), &lane("fine"), &numbers(500)).await;
+    // Until the first slow one is over, after 10 s, all that is delivered is fine.
+    stack.until(Duration::from_secs(9), "the healthy lane", |s| s.delivered == 510).await;
+}
+
+#[tokio::test]
 async fn lanes_that_waited_for_a_slot_go_on_after_a_pause() {
     let mut stack = Stack::start();
     stack.deliver(&["--concurrency", "8"]);

@@ -1,0 +1,85 @@
+//! Which lane may take one of the slots of the process: pure.
+//!
+//! A lane takes a further slot only while it uses less than half of the slots that it sees as free. An eighth of all
+//! slots is seen by those alone that have nothing in flight and are not known to be slow, and half of that eighth by
+//! those alone that are known to be prompt. So slow partners, however many, and strangers, however many, leave slots
+//! for the partners that answer at once. Without the eighth, lanes that come one after the other take half of what is
+//! left each, and seventeen of them all of 512.
+
+use std::time::Duration;
+
+/// An attempt of a prompt partner takes less than this.
+const PROMPT: Duration = Duration::from_millis(250);
+/// No more slots than these are kept back: they are for one request of each lane.
+const MOST_KEPT: usize = 256;
+
+/// What is known of a partner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    /// Its last attempt was over soon.
+    Prompt,
+    /// Its last attempt took long, or came to nothing after long.
+    Slow,
+}
+
+impl Known {
+    /// What an attempt that took so long, connecting included, makes of a partner.
+    pub(crate) fn by(took: Duration) -> Known {
+        if took < PROMPT { Known::Prompt } else { Known::Slow }
+    }
+}
+
+/// Whether a lane with `in_flight` requests may take one more of the `free` of all `slots`.
+pub(crate) fn allows(slots: usize, free: usize, in_flight: usize, known: Known) -> bool {
+    let eighth = (slots / 8).min(MOST_KEPT);
+    let kept = match (in_flight, known) {
+        (0, Known::Prompt) => 0,
+        (0, Known::Unknown) => eighth / 2,
+        _ => eighth,
+    };
+    2 * in_flight < free.saturating_sub(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lanes with endless rows come one after the other, each taking what it gets; returns the free slots.
+    fn fill(slots: usize, lanes: usize, known: Known) -> usize {
+        let mut free = slots;
+        for _ in 0..lanes {
+            let mut in_flight = 0;
+            while allows(slots, free, in_flight, known) {
+                (in_flight, free) = (in_flight + 1, free - 1);
+            }
+        }
+        free
+    }
+
+    #[test]
+    fn no_number_of_slow_lanes_or_strangers_takes_what_is_kept_for_the_prompt() {
+        for lanes in [1, 20, 100, 10_000] {
+            assert!(fill(512, lanes, Known::Slow) >= 64, "{lanes} slow lanes");
+            assert!(fill(512, lanes, Known::Unknown) >= 32, "{lanes} strangers");
+        }
+        assert_eq!(fill(512, 10_000, Known::Prompt), 0);
+    }
+
+    #[test]
+    fn nearly_all_of_many_slots_can_be_used_by_few_lanes() {
+        assert!(fill(20_000, 40, Known::Slow) <= 300);
+        assert!(fill(512, 20, Known::Unknown) <= 64);
+    }
+
+    #[test]
+    fn a_lane_alone_gets_a_slot_however_few_there_are() {
+        for slots in 1..20 {
+            for known in [Known::Unknown, Known::Prompt, Known::Slow] {
+                assert!(allows(slots, slots, 0, known), "{slots} {known:?}");
+            }
+        }
+    }
+}
