@@ -96,6 +96,11 @@ impl Lane {
         in_flight >= process.config.per_host as usize || !process.has_slot_for(in_flight, known)
     }
 
+    /// Whether a row would be sent at once, to a partner who answers soon.
+    pub(crate) fn is_prompt_and_free(&self, worker: &Worker) -> bool {
+        self.known.get() == Known::Prompt && self.queued() == 0 && !self.is_busy(&worker.process)
+    }
+
     /// How many rows may wait here: as many as can be sent soon, which for a busy lane are four rounds of requests.
     fn limit(&self, worker: &Worker) -> usize {
         let rounds = if self.is_busy(&worker.process) {

@@ -116,7 +116,8 @@ impl World {
             held: self.workers[worker].held.len(),
             of_lane: 1 + self.dice.roll(12) as usize,
             wants: &wants,
-            room: &[],
+            only: self.dice.roll(8) == 0,
+            room: &wants,
         };
         let got = self.shard().reserve(&ask).await.unwrap();
         assert_eq!(got.slots.len(), wants.len());

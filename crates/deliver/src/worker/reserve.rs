@@ -21,13 +21,22 @@ use crate::{attempt, lane::Lane};
 
 /// The most batches of one reserve.
 const BATCHES: usize = 200;
-/// The most lanes for which slots are asked at a time.
+/// The most lanes for which slots, or rows of them alone, are asked at a time.
 const MOST_WANTS: usize = 200;
 /// Polls back off from the first to the second.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
 /// A busy worker asks at least so often, to see that the fleet is paused.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// What a worker asks for.
+struct Order {
+    rows: usize,
+    /// Of the lanes in `room` alone.
+    only: bool,
+    /// How many rows some lanes take.
+    room: Vec<(LaneId, usize)>,
+}
 
 /// What a reserve brought.
 struct Brought {
@@ -52,9 +61,10 @@ impl Worker {
             if self.adopt.take() {
                 self.adopt_unknown().await;
             }
-            let rows = self.room();
+            let order = self.order();
+            let rows = order.rows;
             let wait = if self.may_send() {
-                let brought = self.reserve(rows).await;
+                let brought = self.reserve(order).await;
                 pause = if brought.any { SHORTEST } else { (2 * pause).min(LONGEST) };
                 if brought.any {
                     continue;
@@ -72,20 +82,26 @@ impl Worker {
         }
     }
 
-    /// How many rows to ask for. With 0 a reserve only tells whether the fleet is paused.
-    fn room(&self) -> usize {
-        let waiting = self.alone.get() && !self.held.borrow().is_empty();
-        if waiting || self.queued.get() > self.buffer() / 2 {
-            return 0;
+    /// What to ask for. With 0 rows a reserve only tells whether the fleet is paused.
+    fn order(&self) -> Order {
+        let none = Order { rows: 0, only: false, room: Vec::new() };
+        if self.alone.get() && !self.held.borrow().is_empty() {
+            return none;
         }
-        self.buffer() - self.queued.get()
+        let lanes = self.lanes.borrow();
+        let (queued, buffer) = (self.queued.get(), self.buffer());
+        if queued <= buffer / 2 {
+            let room = lanes.values().filter_map(|lane| Some((lane.id, lane.room(self)?)));
+            return Order { rows: buffer - queued, only: false, room: room.collect() };
+        }
+        // What waits for a slot must not hold up those who could have one.
+        let prompt = lanes.values().filter(|lane| lane.is_prompt_and_free(self)).take(MOST_WANTS);
+        let room: Vec<_> = prompt.map(|lane| (lane.id, self.lane_limit())).collect();
+        if room.is_empty() { none } else { Order { rows: buffer, only: true, room } }
     }
 
-    async fn reserve(self: &Rc<Self>, rows: usize) -> Brought {
-        let room: Vec<_> = {
-            let lanes = self.lanes.borrow();
-            lanes.values().filter_map(|lane| Some((lane.id, lane.room(self)?))).collect()
-        };
+    async fn reserve(self: &Rc<Self>, order: Order) -> Brought {
+        let Order { rows, only, room } = order;
         let name = self.name.borrow().clone();
         let held = self.held.borrow().len();
         let (wanting, wants) = self.wants();
@@ -97,6 +113,7 @@ impl Worker {
             held,
             of_lane,
             wants: &wants,
+            only,
             room: &room,
         };
         let session = self.session.get();

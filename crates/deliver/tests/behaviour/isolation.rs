@@ -85,6 +85,7 @@ async fn park(stack: &Stack) {
         held: 0,
         of_lane: 1,
         wants: &[],
+        only: false,
         room: &[],
     };
     let batch = shard.reserve(&ask).await.unwrap().batches.remove(0);
@@ -129,6 +130,7 @@ async fn what_crashed_two_workers_is_served_beside_busy_lanes() {
             held: 0,
             of_lane: 1,
             wants: &[],
+            only: false,
             room: &[],
         };
         assert_eq!(shard.reserve(&ask).await.unwrap().batches.len(), 1);

@@ -145,8 +145,16 @@ impl Calls<'_> {
 
     async fn reserve(&self, lanes: u64, ask: Ask) -> anyhow::Result<(u64, Vec<Reserved>)> {
         let (rows, batches, of_lane) = ask.bounds();
-        let request =
-            Reserve { worker: WORKER, rows, batches, held: 0, of_lane, wants: &[], room: &[] };
+        let request = Reserve {
+            worker: WORKER,
+            rows,
+            batches,
+            held: 0,
+            of_lane,
+            wants: &[],
+            only: false,
+            room: &[],
+        };
         let start = Instant::now();
         let got = self.shard.reserve(&request).await?;
         let wait = u64::try_from(start.elapsed().as_micros())?;

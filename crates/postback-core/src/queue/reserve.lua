@@ -1,11 +1,12 @@
--- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, how many limited lanes
--- want slots, lane and rows for each of these, then lane and rows for each lane of which the worker takes fewer
--- (0: it is full).
+-- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, 1 to serve only the lanes
+-- named last, how many limited lanes want slots, lane and rows for each of these, then lane and rows for each lane of
+-- which the worker takes fewer (0: it is full).
 -- Returns status, time, when to ask again at the latest (0: no need), how often limits were changed, the slots, then
 -- id, batch, states and what it is (0, 1: a probe, 2: of a limited lane) for each batch.
 redis.call('DEL', P .. 'scratch')
 local worker, want_rows, want_batches = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local held, most_of_lane, wants = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local held, most_of_lane = tonumber(ARGV[4]), tonumber(ARGV[5])
+local only, wants = ARGV[6] == '1', tonumber(ARGV[7])
 local changes = tonumber(redis.call('HGET', P .. 'clock', 'limits')) or 0
 local lease = redis.call('ZSCORE', P .. 'workers', worker)
 if not lease or tonumber(lease) <= now then return { 'no lease', now, 0, changes, {} } end
@@ -29,7 +30,7 @@ local function grant(lane, want)
   return string.format('%.3f %.6f %d', from, every, n)
 end
 local slots = {}
-for i = 7, 6 + 2 * wants, 2 do slots[#slots + 1] = grant(ARGV[i], tonumber(ARGV[i + 1])) end
+for i = 8, 7 + 2 * wants, 2 do slots[#slots + 1] = grant(ARGV[i], tonumber(ARGV[i + 1])) end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'due', id)
@@ -38,7 +39,7 @@ end
 
 local PARK, MOST_BYTES = 30000, 8 * 1024 * 1024 -- a larger reply would not arrive in time
 local room, full = {}, 0 -- rows of a lane that the worker still takes, where it says so
-for i = 7 + 2 * wants, #ARGV, 2 do
+for i = 8 + 2 * wants, #ARGV, 2 do
   room[ARGV[i]] = tonumber(ARGV[i + 1])
   if room[ARGV[i]] == 0 then full = full + 1 end
 end
@@ -72,6 +73,7 @@ local function take(lane, most, kind)
   return taken, redis.call('EXISTS', P .. 'lane:' .. lane) == 0
 end
 
+local many -- whether there are so many names that an emptied lane's is forgotten
 local function serve(lane, share)
   local rate = limited and tonumber(redis.call('HGET', P .. 'limits', lane))
   if rate == 0 then
@@ -88,7 +90,8 @@ local function serve(lane, share)
   if empty and again <= now then
     redis.call('ZREM', P .. 'lanes', lane)
     if probe then redis.call('HDEL', P .. 'breakers', lane) end
-    if not probe and not rate and redis.call('HLEN', P .. 'names') > 10000 then
+    if many == nil then many = redis.call('HLEN', P .. 'names') > 10000 end
+    if not probe and not rate and many then
       redis.call('HDEL', P .. 'names', lane)
     end
   else
@@ -96,7 +99,14 @@ local function serve(lane, share)
   end
 end
 
-local lanes = redis.call('ZRANGEBYSCORE', P .. 'lanes', '-inf', now, 'LIMIT', 0, 128 + full)
+local lanes = {}
+if not only then
+  lanes = redis.call('ZRANGEBYSCORE', P .. 'lanes', '-inf', now, 'LIMIT', 0, 128 + full)
+else
+  for lane in pairs(room) do
+    if tonumber(redis.call('ZSCORE', P .. 'lanes', lane) or now + 1) <= now then lanes[#lanes + 1] = lane end
+  end
+end
 local open = 0
 for i = 1, #lanes do
   if room[lanes[i]] ~= 0 then open = open + 1 end

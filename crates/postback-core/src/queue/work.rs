@@ -48,6 +48,8 @@ pub struct Reserve<'a> {
     pub of_lane: usize,
     /// Limited lanes that hold so many rows without a slot.
     pub wants: &'a [(LaneId, usize)],
+    /// Only the lanes of `room` are served.
+    pub only: bool,
     /// Lanes of which only so many rows are taken; 0: none.
     pub room: &'a [(LaneId, usize)],
 }
@@ -200,7 +202,7 @@ impl Shard {
         let reply: Reply = self
             .script(&SCRIPTS.reserve, |c| {
                 c.arg(ask.worker).arg(ask.rows).arg(ask.batches).arg(ask.held).arg(ask.of_lane);
-                c.arg(ask.wants.len());
+                c.arg(u8::from(ask.only)).arg(ask.wants.len());
                 for (lane, rows) in ask.wants {
                     c.arg(lane.as_str()).arg(*rows);
                 }
