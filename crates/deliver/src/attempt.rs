@@ -164,7 +164,9 @@ fn finish(
 ) {
     let made = u8::from(attempted.outcome.is_some());
     let mut states = item.held.states.borrow_mut();
-    states.crashes = 0;
+    if std::mem::take(&mut states.crashes) > 0 {
+        worker.note_harmless();
+    }
     let Some(row) = states.rows.get_mut(usize::from(item.row)) else { return };
     *row = RowState {
         state: match next {

@@ -2,8 +2,8 @@
 
 use std::{fs, io};
 
-/// Kept for everything but partners: Redis, names, the metrics page, files.
-const OTHERS: u64 = 128;
+/// Kept for everything but partners: the questions for names above all, then Redis, the metrics page, files.
+const OTHERS: u64 = 512;
 
 /// How many connections to partners there may be at a time, by this process's soft limit; `None`: no limit is known.
 pub(crate) fn for_partners() -> Option<(u64, usize)> {
@@ -32,8 +32,10 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     const ENOMEM: i32 = 12;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
+    /// From binding to `--bind`: all its ports are in use.
+    const EADDRINUSE: i32 = 98;
     const ENOBUFS: i32 = 105;
-    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | EADDRINUSE | ENOBUFS))
 }
 
 #[cfg(test)]
@@ -54,7 +56,7 @@ mod tests {
 
     #[test]
     fn most_of_a_large_limit_and_half_of_a_small_one_is_for_partners() {
-        assert_eq!(partners_share(65_536), 65_408);
+        assert_eq!(partners_share(65_536), 65_024);
         assert_eq!(partners_share(128), 64);
         assert_eq!(partners_share(1), 1);
         for partners in [1, 60, 64, 100, 128, 512, 20_000] {

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use postback_core::{endpoint::Origin, id::LaneId, queue::Slots};
+use postback_core::{
+    endpoint::Origin,
+    id::LaneId,
+    queue::{Slots, Want},
+};
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
@@ -40,6 +44,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 8;
 const SURPLUS: Duration = Duration::from_millis(200);
 
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// So many lanes that wait for a slot are looked at when one is free; the others have their turn at the next.
 const MOST_STARVED: usize = 16;
 /// So many rounds of requests of a busy lane wait in its queue.
@@ -55,8 +60,10 @@ pub(crate) struct Lane {
     idle: RefCell<Vec<oneshot::Sender<Item>>>,
     starved: Cell<bool>,
     known: Cell<Known>,
+    /// Whether fewer rows were asked for than of any lane.
+    short: Cell<bool>,
     /// The lane's rate; `None`: no limit.
-    pace: Cell<Option<Pace>>,
+    pace: RefCell<Option<Pace>>,
     /// Whether the lane wakes up for its next slot.
     timer: Cell<bool>,
 }
@@ -73,7 +80,8 @@ impl Lane {
             idle: RefCell::default(),
             starved: Cell::new(false),
             known: Cell::default(),
-            pace: Cell::new(None),
+            short: Cell::new(false),
+            pace: RefCell::default(),
             timer: Cell::new(false),
         })
     }
@@ -109,15 +117,17 @@ impl Lane {
             worker.lane_limit()
         };
         let limit = rounds.min(worker.lane_limit());
-        self.pace.get().map_or(limit, |pace| limit.min(pace.soon()))
+        self.pace.borrow().as_ref().map_or(limit, |pace| limit.min(pace.soon()))
     }
 
-    /// How many more rows may come, where they are fewer than of any lane.
+    /// How many more rows may come, where they are fewer than of any lane. It asks for more when there is room.
     pub(crate) fn room(&self, worker: &Worker) -> Option<usize> {
         let limit = self.limit(worker);
         let closed = worker.is_loaded() && self.is_busy(&worker.process);
         let room = if closed { 0 } else { limit.saturating_sub(self.queued()) };
-        (room < worker.lane_limit()).then_some(room)
+        let is_less = room < worker.lane_limit();
+        self.short.set(is_less);
+        is_less.then_some(room)
     }
 
     /// Changes the queue, the pace or what is in flight, and keeps the worker's count right. Only rows that wait for a
@@ -125,7 +135,7 @@ impl Lane {
     fn change<T>(&self, worker: &Worker, change: impl FnOnce() -> T) -> T {
         let counted = || {
             let waits = self.in_flight.get() == 0 && self.known.get() != Known::Slow;
-            if waits && self.pace.get().is_none() { self.queued() } else { 0 }
+            if waits && self.pace.borrow().is_none() { self.queued() } else { 0 }
         };
         let before = counted();
         let changed = change();
@@ -144,66 +154,64 @@ impl Lane {
 
     /// Notes whether the lane has a rate. Its rows wait for slots from then on.
     pub(crate) fn set_limited(&self, worker: &Worker, limited: bool) {
-        if self.pace.get().is_some() != limited {
-            self.change(worker, || self.pace.set(limited.then(Pace::default)));
+        if self.pace.borrow().is_some() != limited {
+            self.change(worker, || *self.pace.borrow_mut() = limited.then(Pace::default));
         }
     }
 
-    /// How many rows wait for slots that must be asked for now.
-    pub(crate) fn wanted_slots(&self, now_ms: f64) -> usize {
-        let asks = |pace: Option<Pace>| matches!(pace.map(|mut pace| pace.take(now_ms)), Some(Turn::Ask(at)) if at <= now_ms);
-        if asks(self.pace.get()) { self.queued() } else { 0 }
+    /// The slots that must be asked for now, if there are any.
+    pub(crate) fn wants(&self, now_ms: f64) -> Option<Want> {
+        self.asks_at(now_ms).filter(|at| *at <= now_ms)?;
+        let ended_ms = self.pace.borrow().as_ref().map_or(0.0, Pace::end_ms);
+        Some(Want { lane: self.id, rows: self.queued(), ended_ms })
     }
 
     /// When slots may be asked for, if some are wanted; milliseconds since 1970, Redis's time.
     pub(crate) fn asks_at(&self, now_ms: f64) -> Option<f64> {
-        match self.pace.get()?.take(now_ms) {
-            Turn::Ask(at) if self.queued() > 0 => Some(at),
-            _ => None,
-        }
+        let is_probe = self.queue.borrow().front().map(|item| item.held.probe)?;
+        self.pace.borrow().as_ref().filter(|_| !is_probe)?.asks_at(now_ms)
     }
 
     /// Takes in slots from Redis.
     pub(crate) fn grant(self: &Rc<Self>, worker: &Rc<Worker>, slots: Slots) {
         if slots.every_ms <= 0.0 {
             self.set_limited(worker, false);
-        } else if let Some(mut pace) = self.pace.get() {
+        } else if let Some(pace) = &mut *self.pace.borrow_mut() {
             pace.grant(slots);
-            self.change(worker, || self.pace.set(Some(pace)));
         }
         self.pump(worker);
     }
 
     /// Gives up the slots that are left: from when to when they were.
     pub(crate) fn give_up_slots(&self) -> Option<(f64, f64)> {
-        let mut pace = self.pace.get()?;
-        let left = pace.give_up();
-        self.pace.set(Some(pace));
-        left
+        self.pace.borrow_mut().as_mut()?.give_up()
     }
 
-    /// Takes a slot of a limited lane, or sees to it that the lane goes on when there is one.
+    /// Takes a slot of a limited lane, or sees to it that the lane goes on when there is one. A probe needs none.
     fn has_turn(self: &Rc<Self>, worker: &Rc<Worker>) -> bool {
-        let Some(mut pace) = self.pace.get() else { return true };
+        if self.queue.borrow().front().is_some_and(|item| item.held.probe) {
+            return true;
+        }
         let now_ms = worker.now_exact_ms();
-        let turn = pace.take(now_ms);
-        self.pace.set(Some(pace));
+        let Some(turn) = self.pace.borrow_mut().as_mut().map(|pace| pace.take(now_ms)) else {
+            return true;
+        };
         match turn {
             Turn::Now => return true,
-            Turn::At(at) => self.wake_after(worker, at - now_ms),
+            Turn::At(at) => self.wake_after(worker, wait(at - now_ms)),
             Turn::Ask(at) if at <= now_ms => worker.ask_for_rows(),
             Turn::Ask(_) => {}
         }
         false
     }
 
-    fn wake_after(self: &Rc<Self>, worker: &Rc<Worker>, wait_ms: f64) {
+    fn wake_after(self: &Rc<Self>, worker: &Rc<Worker>, wait: Duration) {
         if self.timer.replace(true) {
             return;
         }
         let (lane, worker) = (self.clone(), worker.clone());
         tokio::task::spawn_local(async move {
-            sleep(Duration::from_secs_f64(wait_ms.max(0.0) / 1000.0)).await;
+            sleep(wait).await;
             lane.timer.set(false);
             lane.pump(&worker);
         });
@@ -250,8 +258,8 @@ impl Lane {
             self.queue.borrow_mut().pop_front()
         })?;
         process.take_slot();
-        // A busy lane asks for more when half of what may wait here is sent.
-        if self.is_busy(process) && self.queued() == self.limit(worker) / 2 {
+        if self.short.get() && self.queued() <= self.limit(worker) / 2 {
+            self.short.set(false);
             worker.ask_for_rows();
         }
         Some(item)
@@ -298,6 +306,12 @@ impl Lane {
         self.idle.borrow_mut().retain(|sender| !sender.is_closed());
         receiver.try_recv().ok()
     }
+}
+
+/// So many milliseconds from Redis as a wait, a second at most: the rate may be another by then.
+pub(crate) fn wait(ms: f64) -> Duration {
+    let wait = Duration::try_from_secs_f64(ms.max(0.0) / 1000.0);
+    wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
 
 /// One connection's life: row after row, as long as there are rows and the connection holds.

@@ -210,8 +210,8 @@ impl Worker {
         self.held_bytes.set(bytes);
         if bytes >= MAX_HELD_BYTES {
             self.loaded.set(true);
-        } else if bytes <= MAX_HELD_BYTES / 2 {
-            self.loaded.set(false);
+        } else if bytes <= MAX_HELD_BYTES / 2 && self.loaded.replace(false) {
+            self.hungry.notify_one();
         }
     }
 
@@ -236,6 +236,12 @@ impl Worker {
         }
     }
 
+    /// A row of a batch that crashed workers is over: it need not be held alone any more.
+    pub(crate) fn note_harmless(&self) {
+        self.alone.set(false);
+        self.hungry.notify_one();
+    }
+
     /// Gives back the rows of a lane that are not sent yet.
     pub(crate) fn give_back(&self, lane: &Lane) {
         if let Some((from, to)) = lane.give_up_slots() {
@@ -258,8 +264,8 @@ impl Worker {
     pub(crate) fn park(&self, lane: &Lane, wait: Duration, reason: String) {
         lane.breaker.park();
         log::warn!("{}:{} parked for {wait:?}: {reason}", lane.origin.host, lane.origin.port);
-        self.unsettled.change(LaneChange::Park(lane.id, wait, reason));
         self.give_back(lane);
+        self.unsettled.change(LaneChange::Park(lane.id, wait, reason));
     }
 
     /// A probe was answered: the lane is served again.

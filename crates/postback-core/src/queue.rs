@@ -41,7 +41,7 @@ pub use self::{
     rows::{RowState, RowStates, State},
     work::{
         Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Slots,
-        Wakeups, Which,
+        Wakeups, Want, Which,
     },
 };
 

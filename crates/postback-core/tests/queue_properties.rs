@@ -15,7 +15,7 @@ use postback_core::{
     policy::Policy,
     queue::{
         Beat, Enqueue, LaneChange, Queue, Reserve, Revised, Revision, RowState, RowStates, Settle,
-        SettledBatch, Shard, State, Which,
+        SettledBatch, Shard, State, Want, Which,
     },
     testing::RedisServer,
     value::Value,
@@ -107,8 +107,10 @@ impl World {
 
     async fn reserve(&mut self, worker: usize) {
         let lanes: Vec<String> = self.ask(&["HKEYS", "names"]);
-        let wants: Vec<(LaneId, usize)> =
-            lanes.iter().take(2).map(|lane| (lane.parse().unwrap(), 3)).collect();
+        let lanes: Vec<LaneId> = lanes.iter().take(2).map(|lane| lane.parse().unwrap()).collect();
+        let wants: Vec<Want> =
+            lanes.iter().map(|lane| Want { lane: *lane, rows: 3, ended_ms: 0.0 }).collect();
+        let room: Vec<(LaneId, usize)> = lanes.iter().map(|lane| (*lane, 3)).collect();
         let ask = Reserve {
             worker: &self.workers[worker].name.clone(),
             rows: 1 + self.dice.roll(12) as usize,
@@ -117,7 +119,7 @@ impl World {
             of_lane: 1 + self.dice.roll(12) as usize,
             wants: &wants,
             only: self.dice.roll(8) == 0,
-            room: &wants,
+            room: &room,
         };
         let got = self.shard().reserve(&ask).await.unwrap();
         assert_eq!(got.slots.len(), wants.len());
@@ -223,7 +225,8 @@ impl World {
     async fn limit(&mut self) {
         let lanes: Vec<String> = self.ask(&["HKEYS", "names"]);
         let Some(lane) = lanes.first() else { return };
-        let rate = [None, None, Some(0.0), Some(50.0)][self.dice.roll(4) as usize];
+        let rate = [None, None, Some(0.0), Some(50.0), Some(f64::NAN), Some(1e-300)]
+            [self.dice.roll(6) as usize];
         let lane = [(lane.parse().unwrap(), "http://h:80".to_owned())];
         self.shard().limit(&lane, rate).await.unwrap();
     }

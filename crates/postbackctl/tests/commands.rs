@@ -188,7 +188,7 @@ fn a_limit_is_set_for_every_lane_of_a_host_and_hosts_shows_it() {
             .join(" ")
     };
     assert_eq!(line(limited[0]), "bulk 1 0 paused");
-    assert_eq!(line(limited[1]), "0 90/m open");
+    assert_eq!(line(limited[1]), "0 1.5/s open");
     let lifted = text(&run(&server, &["limit", "partner.example:80", "none"]).stdout);
     assert!(lifted.contains("http://partner.example:80 bulk: no limit"), "{lifted}");
     assert_eq!(shown(&["http://"]).into_iter().filter(|(_, rate)| !rate.is_null()).count(), 0);

@@ -29,7 +29,7 @@ const KEPT: Duration = Duration::from_secs(2);
 const MAX_NAMES: usize = 1024;
 /// The most questions at a time. Each is a thread in `getaddrinfo`, for as long as that takes: 10 s where the name's
 /// server is silent.
-const MAX_QUESTIONS: usize = 256;
+const MAX_QUESTIONS: usize = 128;
 /// So many besides, for names whose last question got no answer in time: silent name servers hold up each other, and
 /// nobody else.
 const MAX_SUSPECTS: usize = 64;
@@ -113,10 +113,10 @@ impl Names {
     async fn ask(&self, host: &str, limit: Duration) -> Answer {
         let is_suspect = self.suspects.borrow().contains_key(host);
         let slots = if is_suspect { &self.slots_of_suspects } else { &self.slots }.clone();
-        let (lookup, name, asked) = (self.lookup, host.to_owned(), Cell::new(false));
+        let (lookup, name, asked) = (self.lookup, host.to_owned(), Cell::new(None));
         let answer = timeout(limit, async {
             let slot = slots.acquire_owned().await.map_err(io::Error::other)?;
-            asked.set(true);
+            asked.set(Some(Instant::now()));
             // The thread outlives a time-out, and its slot with it.
             let answer = spawn_blocking(move || {
                 let answer = lookup(&name);
@@ -126,7 +126,9 @@ impl Names {
             answer.await.map_err(io::Error::other)?
         });
         let answer = answer.await;
-        if asked.get() {
+        // One that waited for its slot for long had no time to be answered.
+        let told = |at: Instant| answer.is_ok() || at.elapsed() >= limit / 2;
+        if asked.get().is_some_and(told) {
             self.suspect(host, answer.is_err());
         }
         let failed = |text: String| Failure::Dns(format!("{host}{text}")).into();

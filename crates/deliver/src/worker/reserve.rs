@@ -11,13 +11,18 @@ use postback_core::{
     attempt::Cause,
     batch::{Batch, BatchError},
     id::{BatchId, LaneId},
-    queue::{LaneChange, QueueError, Reservation, Reserve, Reserved, RowState, RowStates, State},
+    queue::{
+        LaneChange, QueueError, Reservation, Reserve, Reserved, RowState, RowStates, State, Want,
+    },
     redis::RedisFailure,
 };
 use tokio::time::{sleep, timeout};
 
 use super::{Held, Item, Worker};
-use crate::{attempt, lane::Lane};
+use crate::{
+    attempt,
+    lane::{Lane, wait},
+};
 
 /// The most batches of one reserve.
 const BATCHES: usize = 200;
@@ -143,9 +148,9 @@ impl Worker {
             let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
             lanes.iter().filter(|l| l.room(self) == Some(0)).for_each(|lane| self.give_back(lane));
         }
-        let wait = |at: u64| Duration::from_millis(at.saturating_sub(got.now_ms).max(1));
+        let until = |at: u64| Duration::from_millis(at.saturating_sub(got.now_ms).max(1));
         let slots = if got.status == "ok" { self.until_slots() } else { None };
-        Brought { any, next: got.next_ms.map(wait), slots }
+        Brought { any, next: got.next_ms.map(until), slots }
     }
 
     /// Gives back what is unsent where the answer says so.
@@ -159,21 +164,19 @@ impl Worker {
         }
     }
 
-    /// The limited lanes that need slots now, and for how many rows.
-    fn wants(&self) -> (Vec<Rc<Lane>>, Vec<(LaneId, usize)>) {
+    /// The limited lanes that need slots now, and their wishes.
+    fn wants(&self) -> (Vec<Rc<Lane>>, Vec<Want>) {
         let now = self.now_exact_ms();
         let lanes = self.lanes.borrow();
-        let wanted = lanes.values().map(|lane| (lane, lane.wanted_slots(now)));
-        let wanted = wanted.filter(|(_, rows)| *rows > 0).take(MOST_WANTS);
-        wanted.map(|(lane, rows)| (lane.clone(), (lane.id, rows))).unzip()
+        let wanted = lanes.values().filter_map(|lane| Some((lane.clone(), lane.wants(now)?)));
+        wanted.take(MOST_WANTS).unzip()
     }
 
     /// How long until a limited lane may ask for slots.
     fn until_slots(&self) -> Option<Duration> {
         let now = self.now_exact_ms();
         let lanes = self.lanes.borrow();
-        let wait = |at: f64| Duration::from_secs_f64(((at - now) / 1000.0).max(0.001));
-        lanes.values().filter_map(|lane| lane.asks_at(now)).map(wait).min()
+        lanes.values().filter_map(|l| l.asks_at(now)).map(|at| wait((at - now).max(1.0))).min()
     }
 
     /// Holds a batch and hands out those of its rows whose time has come.
@@ -194,7 +197,9 @@ impl Worker {
         if lane.origin != *batch.endpoint.origin() {
             return self.bury(reserved, Cause::Undecodable, "it is in the lane of another host");
         }
-        if !reserved.probe {
+        if reserved.probe {
+            self.give_back(&lane); // they would be before it
+        } else {
             lane.set_limited(self, reserved.limited);
         }
         self.hold_bytes(self.held_bytes.get() + batch.size());

@@ -78,9 +78,10 @@ impl Shard {
                 ready: u64::from_redis_value_ref(&answer[0]).map_err(bad)?,
                 from_ms: from.map(|ms| ms as u64),
                 rate: Option::from_redis_value_ref(&answer[2]).map_err(bad)?,
-                parked: parked.map(|text| match text.split_once(' ') {
-                    Some((since, why)) => (since.parse().unwrap_or_default(), why.to_owned()),
-                    None => (0, text),
+                parked: parked.map(|text| {
+                    let mut parts = text.splitn(3, ' ');
+                    let since = parts.next().and_then(|since| since.parse().ok());
+                    (since.unwrap_or_default(), parts.nth(1).unwrap_or_default().to_owned())
                 }),
             });
         }

@@ -9,7 +9,9 @@ for i = 2, #ARGV, 2 do
     redis.call('HSET', P .. 'names', lane, ARGV[i + 1])
   end
   -- The times that the old rate led to are void; a parked lane stays parked.
-  if redis.call('HEXISTS', P .. 'breakers', lane) == 0 then redis.call('ZADD', P .. 'lanes', 'XX', now, lane) end
+  local parked = redis.call('HGET', P .. 'breakers', lane)
+  local ends = parked and tonumber(string.match(parked, '^%d+ (%d+)')) or now
+  redis.call('ZADD', P .. 'lanes', 'XX', math.max(now, ends), lane)
 end
 -- By this number workers see that they must give back what they hold.
 redis.call('HINCRBY', P .. 'clock', 'limits', 1)

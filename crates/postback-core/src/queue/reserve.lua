@@ -1,6 +1,6 @@
 -- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, 1 to serve only the lanes
--- named last, how many limited lanes want slots, lane and rows for each of these, then lane and rows for each lane of
--- which the worker takes fewer (0: it is full).
+-- named last, how many limited lanes want slots, lane, rows and the end of its last slots for each of these, then lane
+-- and rows for each lane of which the worker takes fewer (0: it is full).
 -- Returns status, time, when to ask again at the latest (0: no need), how often limits were changed, the slots, then
 -- id, batch, states and what it is (0, 1: a probe, 2: of a limited lane) for each batch.
 redis.call('DEL', P .. 'scratch')
@@ -12,25 +12,38 @@ local lease = redis.call('ZSCORE', P .. 'workers', worker)
 if not lease or tonumber(lease) <= now then return { 'no lease', now, 0, changes, {} } end
 if redis.call('EXISTS', P .. 'paused') == 1 then return { 'paused', now, 0, changes, {} } end
 
--- Slots for held rows of a limited lane, two seconds' worth at most: from when, one every so many ms, how many. A
--- slot is one percent wider than the rate asks, so that none being used a little late makes a second too full.
-local HORIZON, EARLY = 2000, 100
-local function grant(lane, want)
+-- A lane's rate in rows a second; 0: none is served; nil: no limit. What nobody would set is bent to what works.
+local function rate_of(lane)
   local rate = tonumber(redis.call('HGET', P .. 'limits', lane))
+  if not rate or rate < 0 or rate ~= rate then return nil end
+  if rate < 1 / 90000 then return 0 end
+  return math.min(rate, 1000000)
+end
+
+-- Slots for held rows of a limited lane, two seconds' worth at most: from when, one every so many ms, how many. They
+-- lie one percent further apart than the rate asks, and may be used 50 ms late (deliver's lane/pace.rs): another worker
+-- than the last one begins so much later. `ended`: where the asker's slots ended.
+local HORIZON, EARLY, LATE = 2000, 100, 40
+local function grant(lane, want, ended)
+  local rate = rate_of(lane)
   if not rate then return '0 0 0' end
   local score = tonumber(redis.call('ZSCORE', P .. 'lanes', lane) or 0)
   if rate == 0 or redis.call('HEXISTS', P .. 'breakers', lane) == 1 then
-    return string.format('%.3f %d 0', math.max(score, now + 1000), 1000)
+    return string.format('%.3f %d 0', now + 1000, 1000)
   end
   local every = 1010 / rate
-  local early = math.max(EARLY, every)
+  local mine = math.abs(score - ended) < 1
+  local early = mine and math.max(EARLY, every) or 0
   if score > now + early then return string.format('%.3f %.6f 0', score - early, every) end
-  local from, n = math.max(score, now), math.min(want, math.max(1, math.floor(HORIZON / every)))
+  local from = math.max(now, mine and score or score + LATE)
+  local n = math.min(want, math.max(1, math.floor(HORIZON / every)))
   redis.call('ZADD', P .. 'lanes', from + n * every, lane)
   return string.format('%.3f %.6f %d', from, every, n)
 end
 local slots = {}
-for i = 8, 7 + 2 * wants, 2 do slots[#slots + 1] = grant(ARGV[i], tonumber(ARGV[i + 1])) end
+for i = 8, 7 + 3 * wants, 3 do
+  slots[#slots + 1] = grant(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
+end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'due', id)
@@ -39,7 +52,7 @@ end
 
 local PARK, MOST_BYTES = 30000, 8 * 1024 * 1024 -- a larger reply would not arrive in time
 local room, full = {}, 0 -- rows of a lane that the worker still takes, where it says so
-for i = 8 + 2 * wants, #ARGV, 2 do
+for i = 8 + 3 * wants, #ARGV, 2 do
   room[ARGV[i]] = tonumber(ARGV[i + 1])
   if room[ARGV[i]] == 0 then full = full + 1 end
 end
@@ -75,9 +88,9 @@ end
 
 local many -- whether there are so many names that an emptied lane's is forgotten
 local function serve(lane, share)
-  local rate = limited and tonumber(redis.call('HGET', P .. 'limits', lane))
+  local rate = limited and rate_of(lane)
   if rate == 0 then
-    redis.call('ZADD', P .. 'lanes', now + 1000, lane)
+    redis.call('ZADD', P .. 'lanes', now + PARK, lane) -- a change of its limit sets it to now
     return
   end
   local probe = parked and redis.call('HEXISTS', P .. 'breakers', lane) == 1
@@ -117,7 +130,8 @@ for i = 1, #lanes do
   if room[lanes[i]] ~= 0 then serve(lanes[i], math.min(share, room[lanes[i]] or share)) end
 end
 
-local next = 0
+-- All that was looked at was passed over, and there is more: ask again at once.
+local next = (not only and #out == 0 and #lanes >= 128 + full and not alone) and now + 1 or 0
 local due = redis.call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
 local lane = redis.call('ZRANGEBYSCORE', P .. 'lanes', '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 for _, at in ipairs({ due[2], lane[2] }) do

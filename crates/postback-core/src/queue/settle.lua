@@ -51,7 +51,7 @@ end
 local function settle_lane(lane, what, n, reason)
   if what == 'park' then
     -- A probe's answer sets the time anew; a first parking leaves a rate's later time alone.
-    local again = redis.call('HSET', P .. 'breakers', lane, now .. ' ' .. reason) == 0
+    local again = redis.call('HSET', P .. 'breakers', lane, now .. ' ' .. now + n .. ' ' .. reason) == 0
     if again then
       redis.call('ZADD', P .. 'lanes', now + n, lane)
     else
@@ -67,7 +67,10 @@ local function settle_lane(lane, what, n, reason)
   elseif what == 'refund' then
     -- Unused slots are free again, unless others were granted behind them.
     local score = tonumber(redis.call('ZSCORE', P .. 'lanes', lane) or 0)
-    if math.abs(score - n) < 1 then redis.call('ZADD', P .. 'lanes', math.max(now, tonumber(reason)), lane) end
+    local parked = redis.call('HEXISTS', P .. 'breakers', lane) == 1
+    if math.abs(score - n) < 1 and not parked then
+      redis.call('ZADD', P .. 'lanes', math.max(now, tonumber(reason)), lane)
+    end
   end
 end
 

@@ -33,6 +33,17 @@ impl FromRedisValue for Reply {
     }
 }
 
+/// A limited lane's wish for slots.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    /// The lane.
+    pub lane: LaneId,
+    /// How many rows wait for a slot.
+    pub rows: usize,
+    /// Where the worker's last slots of this lane ended, milliseconds since 1970, Redis's time; 0: it had none.
+    pub ended_ms: f64,
+}
+
 /// What a worker asks for.
 #[derive(Debug)]
 pub struct Reserve<'a> {
@@ -46,8 +57,8 @@ pub struct Reserve<'a> {
     pub held: usize,
     /// About how many rows of one lane; its last batch may go beyond.
     pub of_lane: usize,
-    /// Limited lanes that hold so many rows without a slot.
-    pub wants: &'a [(LaneId, usize)],
+    /// Limited lanes that hold rows without a slot.
+    pub wants: &'a [Want],
     /// Only the lanes of `room` are served.
     pub only: bool,
     /// Lanes of which only so many rows are taken; 0: none.
@@ -203,8 +214,8 @@ impl Shard {
             .script(&SCRIPTS.reserve, |c| {
                 c.arg(ask.worker).arg(ask.rows).arg(ask.batches).arg(ask.held).arg(ask.of_lane);
                 c.arg(u8::from(ask.only)).arg(ask.wants.len());
-                for (lane, rows) in ask.wants {
-                    c.arg(lane.as_str()).arg(*rows);
+                for want in ask.wants {
+                    c.arg(want.lane.as_str()).arg(want.rows).arg(format!("{:.3}", want.ended_ms));
                 }
                 for (lane, rows) in ask.room {
                     c.arg(lane.as_str()).arg(*rows);
