@@ -60,6 +60,7 @@ fn figures(rows: u64, at: &[u64], repeats: u64) -> Vec<Figure> {
     let took = at.last().zip(at.first()).map_or(0, |(last, first)| last - first);
     let rate = (at.len() as f64 - 1.0).max(0.0) * SECOND as f64 / took.max(1) as f64;
     let (most, strict) = (most_within(at, SECOND), most_within(at, SECOND - JITTER));
+    let gap = at.windows(2).map(|two| two[1] - two[0]).max().unwrap_or(0);
     let six = at.windows(RATE as usize + 1).map(|six| six[6 - 1] - six[0]).min().unwrap_or(0);
     vec![
         Figure::new("rate over the whole run, limit 5/s, 3 processes", digits(rate, 2), "rows/s")
@@ -68,6 +69,7 @@ fn figures(rows: u64, at: &[u64], repeats: u64) -> Vec<Figure> {
         Figure::new("most arrivals in any 0.95 s (1 s less jitter)", strict, "rows")
             .goal("<= 5", strict <= RATE as usize),
         Figure::new("shortest time of six arrivals in a row", six / 1000, "ms"),
+        Figure::new("longest time between two arrivals", gap / 1000, "ms"),
         Figure::new(
             "rows sent, arrived, repeated",
             format!("{rows}, {}, {repeats}", at.len()),
