@@ -3,7 +3,7 @@
 //! Each lane has one row. What a call takes is given back afterwards, so that the number waiting stays what it is.
 //! One series takes one batch a call, the other asks as an idle `deliver` does and gets what 128 lanes have.
 //! A call looks at up to 128 lanes whatever it takes: with 10 there is less to look at, so the goal compares
-//! 100,000 lanes with 1,000.
+//! 100,000 lanes with 1,000, by Redis's own time, which a busy machine disturbs less than the caller's.
 
 use std::time::Instant;
 
@@ -63,7 +63,7 @@ struct Series {
 /// Measures at each number of lanes.
 pub(super) async fn run(sizes: &Sizes) -> anyhow::Result<Vec<Figure>> {
     let mut figures = vec![];
-    let mut medians = vec![];
+    let mut times = vec![];
     for lanes in [10, sizes.lanes.min(1000), sizes.lanes] {
         let redis = RedisServer::start();
         let queue = Queue::open(&redis.url(), "pb", 1)?;
@@ -80,14 +80,14 @@ pub(super) async fn run(sizes: &Sizes) -> anyhow::Result<Vec<Figure>> {
             millis(one.median()),
             millis(many.median())
         ));
-        medians.push([one.median(), many.median()]);
+        times.push([one.redis_us, many.redis_us]);
         let left = shard.stats().await?.pending;
         anyhow::ensure!(left == lanes, "{left} of {lanes} rows are left");
     }
     for (n, ask) in [Ask::One, Ask::AsDeliver].into_iter().enumerate() {
-        let ratio = medians[2][n] as f64 / medians[1][n].max(1) as f64;
+        let ratio = times[2][n] / times[1][n].max(1.0);
         let (most, some) = (sizes.lanes, sizes.lanes.min(1000));
-        let what = format!("{}: median with {most} / {some} lanes", ask.words());
+        let what = format!("{}: redis with {most} / {some} lanes", ask.words());
         figures.push(Figure::new(what, digits(ratio, 2), "").goal("<= 1.25", ratio <= 1.25));
     }
     Ok(figures)
