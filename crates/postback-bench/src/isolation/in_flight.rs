@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const BUSY: f64 = 0.9;
 
 /// One load.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Load {
     lanes: usize,
     per_host: usize,
@@ -46,7 +46,7 @@ impl Load {
         let per_host = (in_flight / 80).clamp(1, 100);
         let beside = OTHER_FILES + MARGIN + 2 * per_host;
         let possible = in_flight.min(measure::hard_limit()?.saturating_sub(beside));
-        let lanes = possible / per_host;
+        let lanes = (possible / per_host).max(1);
         let rows = rows - rows % lanes as u64;
         Ok(Load { lanes, per_host, latency_ms, rows, at_once })
     }
@@ -62,7 +62,6 @@ impl Load {
 }
 
 /// What a load brought.
-#[derive(Debug)]
 struct Measured {
     /// The most in flight seen.
     in_flight: u64,
@@ -90,7 +89,14 @@ pub(super) async fn run(sizes: &Sizes) -> anyhow::Result<Vec<Figure>> {
     for (in_flight, latency_ms, rows, at_once) in loads {
         let load = Load::new(in_flight, latency_ms, rows, at_once)?;
         let measured = measure_load(load).await?;
-        tell(format_args!("in-flight: {load:?}: {measured:?}"));
+        tell(format_args!(
+            "in-flight: {} lanes x {} at {latency_ms} ms: {} in flight, {:.0}/s of {:.0}/s",
+            load.lanes,
+            load.per_host,
+            measured.in_flight,
+            measured.throughput,
+            load.bound(),
+        ));
         figures.extend(load.figures(&measured, in_flight));
     }
     Ok(figures)
