@@ -150,6 +150,35 @@ async fn what_crashed_two_workers_in_a_limited_lane_holds_up_no_other() {
     assert!(stack.stats().await.pending >= 15, "the limited lane was not limited");
 }
 
+/// How many connections to the partner stand (proc(5): the remote port in hexadecimal, 01: established).
+fn connections(stack: &Stack) -> usize {
+    let port = format!(":{:04X}", stack.port);
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let stands = |line: &&str| {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        cells[2].ends_with(&port) && cells[3] == "01"
+    };
+    table.lines().skip(1).filter(stands).count()
+}
+
+#[tokio::test]
+async fn at_most_8_connections_of_a_host_are_kept_and_none_for_longer_than_30_s() {
+    let mut stack = Stack::start();
+    stack.enqueue_numbers("/slow/200?n={n}", 0..128).await;
+    stack.deliver(&[]);
+    stack.until(SOON, "delivery", |stats| stats.delivered == 128).await;
+    let since = Instant::now();
+    while connections(&stack) > 8 {
+        assert!(since.elapsed() < SOON, "{} connections are kept", connections(&stack));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(connections(&stack), 8);
+    while connections(&stack) > 0 {
+        assert!(since.elapsed() < SOON, "{} connections are kept", connections(&stack));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// A `deliver` with a limit of descriptors; its words go into a file.
 fn deliver_with(stack: &mut Stack, descriptors: u32) -> PathBuf {
     let log = stack.redis.dir().join("deliver.log");

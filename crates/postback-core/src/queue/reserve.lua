@@ -86,11 +86,11 @@ local function take(lane, most, kind)
   return taken, redis.call('EXISTS', P .. 'lane:' .. lane) == 0
 end
 
-local many -- whether there are so many names that an emptied lane's is forgotten
+local emptied, unnamed, served = {}, {}, {} -- written once, at the end
 local function serve(lane, share)
   local rate = limited and rate_of(lane)
   if rate == 0 then
-    redis.call('ZADD', P .. 'lanes', now + PARK, lane) -- a change of its limit sets it to now
+    served[#served + 1], served[#served + 2] = now + PARK, lane -- a change of its limit sets it to now
     return
   end
   local probe = parked and redis.call('HEXISTS', P .. 'breakers', lane) == 1
@@ -101,14 +101,11 @@ local function serve(lane, share)
   if alone and taken == 0 then return end
   local again = (probe and taken > 0) and now + PARK or now
   if empty and again <= now then
-    redis.call('ZREM', P .. 'lanes', lane)
+    emptied[#emptied + 1] = lane
     if probe then redis.call('HDEL', P .. 'breakers', lane) end
-    if many == nil then many = redis.call('HLEN', P .. 'names') > 10000 end
-    if not probe and not rate and many then
-      redis.call('HDEL', P .. 'names', lane)
-    end
+    if not probe and not rate then unnamed[#unnamed + 1] = lane end
   else
-    redis.call('ZADD', P .. 'lanes', again, lane)
+    served[#served + 1], served[#served + 2] = again, lane
   end
 end
 
@@ -128,6 +125,13 @@ local share = math.min(most_of_lane, math.max(1, math.floor(want_rows / math.max
 for i = 1, #lanes do
   if rows >= want_rows or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
   if room[lanes[i]] ~= 0 then serve(lanes[i], math.min(share, room[lanes[i]] or share)) end
+end
+
+if #emptied > 0 then redis.call('ZREM', P .. 'lanes', unpack(emptied)) end
+if #served > 0 then redis.call('ZADD', P .. 'lanes', unpack(served)) end
+-- Names are for the pages: of very many, those of lanes without rows are forgotten.
+if #unnamed > 0 and redis.call('HLEN', P .. 'names') > 10000 then
+  redis.call('HDEL', P .. 'names', unpack(unnamed))
 end
 
 -- All that was looked at was passed over, and there is more: ask again at once.
