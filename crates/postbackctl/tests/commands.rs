@@ -43,16 +43,7 @@ async fn end(server: &RedisServer, state: State, then: Recorded) {
     let queue = Queue::open(&server.url(), "pb", 1).unwrap();
     let shard = &queue.shards()[0];
     shard.beat("w", Which::First, &[]).await.unwrap();
-    let ask = Reserve {
-        worker: "w",
-        rows: 1,
-        batches: 1,
-        held: 0,
-        of_lane: 100,
-        wants: &[],
-        only: false,
-        room: &[],
-    };
+    let ask = Reserve { worker: "w", rows: 1, batches: 1, of_lane: 100, ..Reserve::default() };
     let taken = shard.reserve(&ask).await.unwrap().batches.remove(0);
     let batch = Batch::decode(&taken.bytes).unwrap();
     let mut states = taken.states.unwrap();

@@ -78,16 +78,7 @@ async fn lanes_that_waited_for_a_slot_go_on_after_a_pause() {
 async fn park(stack: &Stack) {
     let shard = &stack.queue.shards()[0];
     shard.beat("other", Which::First, &[]).await.unwrap();
-    let ask = Reserve {
-        worker: "other",
-        rows: 1,
-        batches: 1,
-        held: 0,
-        of_lane: 1,
-        wants: &[],
-        only: false,
-        room: &[],
-    };
+    let ask = Reserve { worker: "other", rows: 1, batches: 1, of_lane: 1, ..Reserve::default() };
     let batch = shard.reserve(&ask).await.unwrap().batches.remove(0);
     let settle = Settle {
         number: 1,
@@ -119,24 +110,7 @@ async fn expired_rows_at_a_parked_lane_s_head_do_not_keep_it_parked() {
 async fn what_crashed_two_workers_is_served_beside_busy_lanes() {
     let mut stack = Stack::start();
     let suspicious = stack.enqueue(&stack.endpoint("/x?n={n}"), &lane("s"), &numbers(1)).await;
-    let mut redis = redis::Client::open(stack.redis.url_text()).unwrap().get_connection().unwrap();
-    for crash in 0..2 {
-        let (shard, name) = (&stack.queue.shards()[0], format!("w{crash}"));
-        shard.beat(&name, Which::First, &[]).await.unwrap();
-        let ask = Reserve {
-            worker: &name,
-            rows: 1,
-            batches: 1,
-            held: 0,
-            of_lane: 1,
-            wants: &[],
-            only: false,
-            room: &[],
-        };
-        assert_eq!(shard.reserve(&ask).await.unwrap().batches.len(), 1);
-        redis::cmd("ZADD").arg("pb:{0}:workers").arg(1).arg(&name).exec(&mut redis).unwrap();
-        shard.beat("reaper", Which::First, &[]).await.unwrap();
-    }
+    stack.crash_twice().await;
     for busy in 0..6 {
         let policy = lane(&busy.to_string());
         stack.enqueue(&stack.endpoint("/slow/50?n={n}"), &policy, &numbers(5000)).await;

@@ -8,7 +8,7 @@ use std::{
 
 use postback_core::{
     policy::Policy,
-    queue::{LaneChange, Reserve, Settle, Which},
+    queue::{LaneChange, Settle, Which},
 };
 
 use crate::support::{Seen, Stack, numbers, program};
@@ -120,24 +120,7 @@ async fn what_crashed_two_workers_in_a_limited_lane_holds_up_no_other() {
     let mut stack = Stack::start();
     limit(&stack, "6/m");
     stack.enqueue_numbers("/x?n={n}", 0..20).await;
-    let mut redis = redis::Client::open(stack.redis.url_text()).unwrap().get_connection().unwrap();
-    for crash in 0..2 {
-        let (shard, name) = (&stack.queue.shards()[0], format!("w{crash}"));
-        shard.beat(&name, Which::First, &[]).await.unwrap();
-        let ask = Reserve {
-            worker: &name,
-            rows: 1,
-            batches: 1,
-            held: 0,
-            of_lane: 1,
-            wants: &[],
-            only: false,
-            room: &[],
-        };
-        assert_eq!(shard.reserve(&ask).await.unwrap().batches.len(), 1);
-        redis::cmd("ZADD").arg("pb:{0}:workers").arg(1).arg(&name).exec(&mut redis).unwrap();
-        shard.beat("reaper", Which::First, &[]).await.unwrap();
-    }
+    stack.crash_twice().await;
     let other = Policy { label: Some("other".into()), ..Policy::default() };
     stack.enqueue(&stack.endpoint("/fine?n={n}"), &other, &numbers(50)).await;
     stack.deliver(&[]);

@@ -12,7 +12,7 @@ use postback_core::{
     endpoint::{BodyTemplate, Endpoint, EndpointTemplate, Method, Unmatched},
     id::LaneId,
     policy::Policy,
-    queue::{Enqueue, EnqueueError, Enqueued, Queue, Stats},
+    queue::{Enqueue, EnqueueError, Enqueued, Queue, Reserve, Stats, Which},
     testing::RedisServer,
     value::{Row, Value},
 };
@@ -199,6 +199,20 @@ impl Stack {
             }
             assert!(since.elapsed() < within, "{what} did not come within {within:?}: {stats:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Two workers take the only batch that is ready and die with it.
+    pub(crate) async fn crash_twice(&self) {
+        let client = redis::Client::open(self.redis.url_text()).expect("a URL");
+        let (mut redis, shard) = (client.get_connection().expect("redis"), &self.queue.shards()[0]);
+        for worker in ["w0", "w1"] {
+            shard.beat(worker, Which::First, &[]).await.expect("a beat");
+            let ask = Reserve { worker, rows: 1, batches: 1, of_lane: 1, ..Reserve::default() };
+            assert_eq!(shard.reserve(&ask).await.expect("an answer").batches.len(), 1);
+            let end = redis::cmd("ZADD").arg("pb:{0}:workers").arg(1).arg(worker).exec(&mut redis);
+            end.expect("its lease ends");
+            shard.beat("reaper", Which::First, &[]).await.expect("a beat");
         }
     }
 

@@ -45,7 +45,7 @@ pub struct Want {
 }
 
 /// What a worker asks for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Reserve<'a> {
     /// The worker.
     pub worker: &'a str,
