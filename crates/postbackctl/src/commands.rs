@@ -8,6 +8,7 @@ pub(crate) mod dead;
 pub(crate) mod find;
 pub(crate) mod hosts;
 pub(crate) mod limit;
+pub(crate) mod pause;
 pub(crate) mod send;
 pub(crate) mod show;
 pub(crate) mod status;

@@ -9,7 +9,7 @@ mod commands;
 mod output;
 
 use self::{
-    commands::{dead, find, hosts, limit, send, show, status},
+    commands::{dead, find, hosts, limit, pause, send, show, status},
     output::Output,
 };
 
@@ -35,6 +35,7 @@ const EXAMPLES: &str = "Examples:
   postbackctl dead list --cause timeout --host partner.example
   postbackctl hosts --busy
   postbackctl limit partner.example 100/s   over the whole fleet; 0 pauses the host, none lifts it
+  postbackctl pause --reason 'partner asked'   until postbackctl resume
   postbackctl send GET 'https://partner.example/p?id={id}' --row '{\"id\":1}' --dry-run
 
 Exit codes: 0 done, 1 failed, or find and show found nothing, 2 wrong usage.";
@@ -53,6 +54,10 @@ enum Command {
     Hosts(hosts::Args),
     /// Sets a host's rate over the whole fleet
     Limit(limit::Args),
+    /// Stops every deliver on every box from taking rows; they stay up
+    Pause(pause::Args),
+    /// Lets them go on
+    Resume,
     /// The dead letters
     #[command(subcommand)]
     Dead(dead::Command),
@@ -84,6 +89,8 @@ async fn run(args: Args) -> anyhow::Result<bool> {
         Command::Send(args) => send::run(&queue, &args, &mut output).await,
         Command::Hosts(args) => hosts::run(&queue, &args, &mut output).await,
         Command::Limit(args) => limit::run(&queue, &args, &mut output).await,
+        Command::Pause(args) => pause::pause(&queue, &args, &mut output).await,
+        Command::Resume => pause::resume(&queue, &mut output).await,
         Command::Dead(dead::Command::List(args)) => dead::list(&queue, &args, &mut output).await,
     }
 }

@@ -191,6 +191,19 @@ fn a_limit_is_set_for_every_lane_of_a_host_and_hosts_shows_it() {
 }
 
 #[test]
+fn a_paused_fleet_says_by_whom_and_why_until_it_goes_on() {
+    let server = RedisServer::start();
+    let of_four = |words: &[&str]| json(&server, &[words, &["--shards", "4"]].concat());
+    let told = of_four(&["pause", "--reason", "maintenance"])["paused"].clone();
+    assert!(told.as_str().unwrap().ends_with("Z: maintenance"), "{told}");
+    assert_eq!(of_four(&["status"])["paused"], told);
+    assert!(text(&run(&server, &["status"]).stdout).starts_with("PAUSED: by "));
+    assert_eq!(of_four(&["resume"])["was"], told);
+    assert_eq!(of_four(&["status"])["paused"], Value::Null);
+    assert_eq!(text(&run(&server, &["resume"]).stdout), "was not paused\n");
+}
+
+#[test]
 fn wrong_usage_exits_with_2_and_a_redis_away_with_1() {
     let server = RedisServer::start();
     assert_eq!(run(&server, &["show", "no-id"]).status.code(), Some(2));

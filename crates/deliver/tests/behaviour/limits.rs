@@ -133,6 +133,35 @@ async fn what_crashed_two_workers_in_a_limited_lane_holds_up_no_other() {
     assert!(stack.stats().await.pending >= 15, "the limited lane was not limited");
 }
 
+#[tokio::test]
+async fn a_paused_fleet_gives_back_what_is_unsent_finishes_what_is_sent_and_stays_up() {
+    let mut stack = Stack::start();
+    let ctl = |stack: &Stack, word: &str| {
+        let out =
+            program("postbackctl").env("REDIS_URL", stack.redis.url_text()).arg(word).output();
+        assert!(out.unwrap().status.success());
+    };
+    let delivers = [stack.deliver(&["--per-host", "4"]), stack.deliver(&["--per-host", "4"])];
+    stack.enqueue_numbers("/slow/20?n={n}", 0..2000).await;
+    stack.until_seen(50).await;
+    ctl(&stack, "pause");
+    let since = Instant::now();
+    while stack.queue.shards()[0].workers().await.unwrap().iter().any(|worker| worker.held > 0) {
+        assert!(since.elapsed() < SOON, "a paused worker kept batches");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let stats = stack.stats().await;
+    assert_eq!((stats.delivered, stats.dead), (stack.seen().len() as u64, 0));
+    assert!(stats.pending > 0, "all was sent before the pause");
+    ctl(&stack, "resume");
+    stack.until(SOON, "delivery", |stats| stats.delivered == 2000).await;
+    assert_eq!(stack.seen().len(), 2000, "a row was sent twice");
+    for deliver in delivers {
+        stack.signal(deliver, "TERM");
+        assert!(stack.wait_exit(deliver).success());
+    }
+}
+
 /// How many connections to the partner stand (proc(5): the remote port in hexadecimal, 01: established).
 fn connections(stack: &Stack) -> usize {
     let port = format!(":{:04X}", stack.port);

@@ -1,4 +1,4 @@
-//! What an operator changes: replay, drop, cancel.
+//! What an operator changes: replay, drop, cancel; pause and resume.
 //!
 //! Each reads a batch's states, makes the new ones here, and has them stored only if nobody changed them
 //! meanwhile and no worker holds the batch.
@@ -42,6 +42,25 @@ impl Revision {
 }
 
 impl Shard {
+    /// Stops every worker of this shard from taking rows; `text` says who, when and why.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn pause(&self, text: &str) -> Result<(), QueueError> {
+        Ok(self.link.run(redis::cmd("SET").arg(self.key("paused")).arg(text)).await?)
+    }
+
+    /// Lets the workers go on.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn resume(&self) -> Result<(), QueueError> {
+        let mut go = redis::pipe();
+        go.cmd("DEL").arg(self.key("paused")).ignore();
+        go.cmd("PUBLISH").arg(self.key("wake")).arg("").ignore();
+        Ok(self.link.run_all(&go).await?)
+    }
+
     /// Revises those rows of a batch that `chosen` (by row number and state) accepts.
     ///
     /// # Errors
