@@ -44,6 +44,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 8;
 const SURPLUS: Duration = Duration::from_millis(200);
 
+/// A limited lane looks at its slots at least so often: its rate may be another by then.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// So many lanes that wait for a slot are looked at when one is free; the others have their turn at the next.
 const MOST_STARVED: usize = 16;
@@ -308,7 +309,7 @@ impl Lane {
     }
 }
 
-/// So many milliseconds from Redis as a wait, a second at most: the rate may be another by then.
+/// So many milliseconds, as Redis's numbers give them, as a wait of [`LONGEST_WAIT`] at most.
 pub(crate) fn wait(ms: f64) -> Duration {
     let wait = Duration::try_from_secs_f64(ms.max(0.0) / 1000.0);
     wait.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)

@@ -12,13 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use postback_core::attempt::Failure;
 use tokio::{
     sync::{OnceCell, Semaphore},
     task::spawn_blocking,
     time::timeout,
 };
-
-use postback_core::attempt::Failure;
 
 use super::{NoConnection, plain};
 use crate::descriptors::is_shortage;
