@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use postback_core::{
     attempt::{Cause, Failure, MAX_RETRY_AFTER, Next, Outcome, Response},
     endpoint::Filled,
-    queue::{PARK, RowState, State},
+    queue::{PARK, State},
 };
 
 use crate::{
@@ -34,7 +34,7 @@ pub(crate) async fn run(
             log::error!("postback {id}: {why}; it is dead, cause undecodable");
             finish(worker, &item, &nothing, None, Next::Dead(Cause::Undecodable));
         }
-        Ok(filled) if time_left(worker, &item.held, began_ms).is_zero() => {
+        Ok(filled) if time_left(worker, &item.held, item.row, began_ms).is_zero() => {
             finish(worker, &item, &nothing, Some(filled), Next::Dead(Cause::Expired));
         }
         Ok(filled) => {
@@ -118,7 +118,7 @@ fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome) -> Next {
         .as_ref()
         .map(|all| all.iter().copied().map(Duration::from_millis).collect());
     let retries = given.as_ref().unwrap_or(&worker.process.config.retries.0);
-    let left = time_left(worker, &item.held, worker.now_ms());
+    let left = time_left(worker, &item.held, item.row, worker.now_ms());
     let next =
         outcome.verdict(&policy.success).next(attempts, retries, jitter(item, attempts), left);
     worker.process.metrics.observe(outcome, next);
@@ -168,15 +168,13 @@ fn finish(
         worker.note_harmless();
     }
     let Some(row) = states.rows.get_mut(usize::from(item.row)) else { return };
-    *row = RowState {
-        state: match next {
-            Next::Delivered => State::Delivered,
-            Next::Retry(wait) => State::Waiting(wait.as_millis() as u64),
-            Next::Dead(cause) => State::Dead(cause),
-        },
-        attempts: row.attempts.saturating_add(made),
-        status: attempted.status().unwrap_or(if made == 0 { row.status } else { 0 }),
-    };
+    match next {
+        Next::Delivered => row.state = State::Delivered,
+        Next::Retry(wait) => row.state = State::Waiting(wait.as_millis() as u64),
+        Next::Dead(cause) => row.die(cause, worker.now_ms()),
+    }
+    row.attempts = row.attempts.saturating_add(made);
+    row.status = attempted.status().unwrap_or(if made == 0 { row.status } else { 0 });
     let attempts = row.attempts;
     drop(states);
     worker.record(record(item, attempted, filled, attempts, next, worker.now_ms()));
@@ -190,11 +188,14 @@ fn attempts_before(item: &Item) -> u8 {
     item.held.states.borrow().rows.get(usize::from(item.row)).map_or(0, |row| row.attempts)
 }
 
-/// How long the rows of a batch may still be sent; `now_ms` is Redis's time.
-pub(crate) fn time_left(worker: &Worker, held: &Held, now_ms: u64) -> Duration {
+/// How long a row may still be sent; `now_ms` is Redis's time. Counts from its storing, or from its replay.
+pub(crate) fn time_left(worker: &Worker, held: &Held, row: u16, now_ms: u64) -> Duration {
+    let states = held.states.borrow();
+    let replayed_ms = states.rows.get(usize::from(row)).map_or(0, |row| row.since_ms);
     let expires_in = held.batch.policy.expires_in_ms;
     let expires_in = expires_in.map_or(worker.process.config.expires_in, Duration::from_millis);
-    let ends_ms = held.stored_at_ms.saturating_add(expires_in.as_millis() as u64);
+    let from_ms = held.stored_at_ms.max(replayed_ms);
+    let ends_ms = from_ms.saturating_add(expires_in.as_millis() as u64);
     Duration::from_millis(ends_ms.saturating_sub(now_ms))
 }
 

@@ -43,6 +43,14 @@ pub struct Config {
     #[arg(long, env = "DELIVER_DRAIN", default_value = "30s", value_parser = parse_duration)]
     pub drain: Duration,
 
+    /// Dead letters kept in the whole fleet, in batches (up to 256 rows each); the oldest beyond it are dropped and counted
+    #[arg(long, env = "DELIVER_MAX_DEAD", default_value_t = 100_000)]
+    pub max_dead: u64,
+
+    /// How long dead letters are kept; older ones are dropped and counted
+    #[arg(long, env = "DELIVER_DEAD_AGE", default_value = "7d", value_parser = parse_duration)]
+    pub dead_age: Duration,
+
     /// Address ranges outside the public ones that may be called, with all their ports, such as 10.1.0.0/16
     #[arg(long, env = "DELIVER_ALLOW_NET", value_delimiter = ',')]
     pub allow_net: Vec<IpNet>,

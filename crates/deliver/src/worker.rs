@@ -28,6 +28,7 @@ use crate::{
 mod beat;
 mod reserve;
 mod settle;
+mod trim;
 
 use self::settle::Unsettled;
 
@@ -150,6 +151,7 @@ impl Worker {
         tokio::task::spawn_local(self.clone().reserve_loop());
         tokio::task::spawn_local(self.clone().wakeup_loop());
         tokio::task::spawn_local(self.clone().settle_loop());
+        tokio::task::spawn_local(self.clone().trim_loop());
     }
 
     /// Whether a request may go out: the lease is fresh, and Redis takes our outcomes.

@@ -35,6 +35,10 @@ fn registry(stats: &[Stats], oldest: Duration) -> Registry {
     let counter = Counter::<u64>::default();
     counter.inc_by(sum(|stats| stats.accepted));
     registry.register("postback_rows_accepted", "Rows stored since this Redis began", counter);
+    let dropped = Counter::<u64>::default();
+    dropped.inc_by(sum(|stats| stats.dropped));
+    let help = "Rows dropped from the dead letters, by their bound or by hand";
+    registry.register("postback_dropped_rows", help, dropped);
     for (name, help, value) in [
         ("postback_backlog_rows", "Rows that wait for an attempt", sum(|stats| stats.pending)),
         ("postback_backlog_bytes", "Bytes of batches and row states in Redis", sum(|s| s.bytes)),

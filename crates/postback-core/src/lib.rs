@@ -12,6 +12,7 @@ pub mod policy;
 pub mod queue;
 pub mod redis;
 pub mod request;
+pub mod select;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

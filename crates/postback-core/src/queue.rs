@@ -10,7 +10,8 @@
 //!
 //! With several shards each has its own set of keys, kept together by the hash tag `{s}`; a lane belongs to one
 //! shard, and a script touches one. What a worker does is in `queue/work.rs`, what pages and commands read in
-//! `queue/read.rs`, what an operator changes of rows in `queue/revise.rs` and of lanes in `queue/lanes.rs`.
+//! `queue/read.rs` and `queue/places.rs`, what an operator changes of rows in `queue/revise.rs` and of lanes in
+//! `queue/lanes.rs`.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -28,6 +29,7 @@ use crate::{
 
 mod lanes;
 mod log;
+mod places;
 mod read;
 mod revise;
 mod rows;
@@ -36,8 +38,9 @@ mod work;
 pub use self::{
     lanes::LaneInfo,
     log::{Record, Recorded, decode_log, encode_log},
-    read::{DeadBatch, Stats, StoredBatch, WorkerInfo},
-    revise::{Revised, Revision},
+    places::{DeadBatch, Placed, Waiting},
+    read::{Stats, StoredBatch, WorkerInfo},
+    revise::{Revised, Revision, Trimmed},
     rows::{RowState, RowStates, State},
     work::{
         Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Slots,
@@ -136,6 +139,7 @@ struct Scripts {
     settle: Script,
     beat: Script,
     revise: Script,
+    trim: Script,
     limit: Script,
 }
 
@@ -148,6 +152,7 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
         settle: script(include_str!("queue/settle.lua")),
         beat: script(include_str!("queue/beat.lua")),
         revise: script(include_str!("queue/revise.lua")),
+        trim: script(include_str!("queue/trim.lua")),
         limit: script(include_str!("queue/limit.lua")),
     }
 });

@@ -14,8 +14,8 @@ use postback_core::{
     id::{BatchId, LaneId},
     policy::Policy,
     queue::{
-        Beat, Enqueue, LaneChange, Queue, Reserve, Revised, Revision, RowState, RowStates, Settle,
-        SettledBatch, Shard, State, Want, Which,
+        Beat, Enqueue, LaneChange, Placed, Queue, Reserve, Revised, Revision, RowState, RowStates,
+        Settle, SettledBatch, Shard, State, Want, Which,
     },
     testing::RedisServer,
     value::Value,
@@ -149,6 +149,7 @@ impl World {
                     5 => State::Waiting(1 + self.dice.roll(40)),
                     _ => continue,
                 };
+                row.since_ms = self.dice.roll(3) * 1000;
                 row.attempts += 1;
             }
             states.crashes = 0;
@@ -201,24 +202,42 @@ impl World {
     async fn revise(&mut self) {
         let revision =
             [Revision::Replay, Revision::Drop, Revision::Cancel][self.dice.roll(3) as usize];
-        let ids: Vec<String> = self.ask(&["HKEYS", "names"]);
-        let lane = ids.first().map(|lane| lane.parse::<LaneId>().unwrap());
-        let mut batches: Vec<BatchId> =
-            self.shard().dead(0).await.unwrap().iter().map(|dead| dead.id).collect();
-        batches.extend(self.shard().due(0).await.unwrap().iter().map(|due| due.0));
-        if let Some(lane) = lane {
-            batches.extend(self.shard().ready(lane, 0).await.unwrap());
-        }
+        let dead = self.shard().dead(0).await.unwrap().into_iter().map(|dead| dead.id);
+        let waiting = self.shard().waiting().await.unwrap();
+        let held = self.workers.iter().flat_map(|worker| worker.held.keys().copied());
+        assert_eq!(waiting.held.iter().copied().collect::<BTreeSet<_>>(), held.collect());
+        let unplaced = dead.chain(waiting.held).map(|id| Placed { id, depth: 0, from_tail: true });
+        let mut batches: Vec<Placed> = unplaced.collect();
+        batches.extend(waiting.placed);
+        let first = self.dice.roll(1 + batches.len() as u64) as usize;
+        batches.drain(..first);
+        batches.truncate(3);
         let every = 1 + self.dice.roll(3) as u16;
-        for id in batches.into_iter().take(3) {
-            let revised =
-                self.shard().revise(id, revision, |row, _| row % every == 0).await.unwrap();
-            let held = self.workers.iter().any(|w| w.held.contains_key(&id));
+        let chosen: Vec<u16> = (0..256).filter(|row| row % every == 0).collect();
+        let revised = self.shard().revise(&batches, revision, |_| chosen.clone()).await.unwrap();
+        for (batch, revised) in batches.iter().zip(revised) {
+            let held = self.workers.iter().any(|w| w.held.contains_key(&batch.id));
             assert!(
                 !held || matches!(revised, Revised::Busy | Revised::Done(0)),
                 "a held batch was revised"
             );
+            assert!(held || revised != Revised::Busy, "a batch that nobody holds was passed over");
         }
+    }
+
+    /// Some of the oldest dead rows are dropped.
+    async fn trim(&mut self) {
+        let before = self.shard().dead(0).await.unwrap().len() as u64;
+        let most = self.dice.roll(before + 2);
+        self.shard().trim_dead(most, Duration::from_secs(3600)).await.unwrap();
+        let left: Vec<BatchId> =
+            self.shard().dead(0).await.unwrap().into_iter().map(|dead| dead.id).collect();
+        let held = left.iter().filter(|id| self.workers.iter().any(|w| w.held.contains_key(id)));
+        assert!(
+            left.len() as u64 == before.min(most) || held.count() > 0,
+            "{before} batches with dead rows, {} after a trim to {most}",
+            left.len()
+        );
     }
 
     /// A lane gets a rate, is paused, or loses its limit.
@@ -242,6 +261,7 @@ impl World {
             11..16 => self.settle(worker).await,
             16 => self.revise().await,
             17 => self.crash(worker).await,
+            18 if self.dice.roll(3) == 0 => self.trim().await,
             18 if self.dice.roll(2) == 0 => self.limit().await,
             18 if self.workers.len() < 4 => self.start_worker().await,
             _ => {

@@ -5,10 +5,12 @@ use postback_core::view::{Postback, Standing};
 use crate::output::Output;
 
 pub(crate) mod dead;
+mod filter;
 pub(crate) mod find;
 pub(crate) mod hosts;
 pub(crate) mod limit;
 pub(crate) mod pause;
+pub(crate) mod revise;
 pub(crate) mod send;
 pub(crate) mod show;
 pub(crate) mod status;

@@ -9,11 +9,11 @@ mod commands;
 mod output;
 
 use self::{
-    commands::{dead, find, hosts, limit, pause, send, show, status},
+    commands::{dead, find, hosts, limit, pause, revise, send, show, status},
     output::Output,
 };
 
-/// Looks into the queue and the delivery log, and sends single postbacks.
+/// Looks into the queue and the delivery log, changes what waits, and sends single postbacks.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Args {
@@ -33,6 +33,8 @@ const EXAMPLES: &str = "Examples:
   postbackctl find 8f3a                     what happened to click 8f3a?
   postbackctl show 0aB…-17 --json
   postbackctl dead list --cause timeout --host partner.example
+  postbackctl dead replay --host partner.example --since 2h --rate 100/s --yes
+  postbackctl cancel --request 5f0c… --yes
   postbackctl hosts --busy
   postbackctl limit partner.example 100/s   over the whole fleet; 0 pauses the host, none lifts it
   postbackctl pause --reason 'partner asked'   until postbackctl resume
@@ -58,9 +60,11 @@ enum Command {
     Pause(pause::Args),
     /// Lets them go on
     Resume,
-    /// The dead letters
+    /// The dead letters: list, replay, drop
     #[command(subcommand)]
     Dead(dead::Command),
+    /// Ends rows that are not delivered yet: they are dead, cause `cancelled`; counts them first
+    Cancel(revise::Args),
 }
 
 fn main() -> ExitCode {
@@ -91,6 +95,7 @@ async fn run(args: Args) -> anyhow::Result<bool> {
         Command::Limit(args) => limit::run(&queue, &args, &mut output).await,
         Command::Pause(args) => pause::pause(&queue, &args, &mut output).await,
         Command::Resume => pause::resume(&queue, &mut output).await,
-        Command::Dead(dead::Command::List(args)) => dead::list(&queue, &args, &mut output).await,
+        Command::Dead(command) => dead::run(&queue, &command, &mut output).await,
+        Command::Cancel(args) => revise::cancel(&queue, &args, &mut output).await,
     }
 }

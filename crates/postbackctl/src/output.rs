@@ -1,6 +1,9 @@
-//! Text or JSON on standard output, with nothing in it that could move a terminal's cursor.
+//! Text or JSON on standard output, with nothing in it that could move a terminal's cursor; progress on standard error.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -54,6 +57,44 @@ fn escape(c: char) -> impl Iterator<Item = char> {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let (escaped, kept) = if moves { (Some(c.escape_unicode()), None) } else { (None, Some(c)) };
     escaped.into_iter().flatten().chain(kept)
+}
+
+/// A line on standard error that tells how far long work is: on a terminal always the same line, elsewhere one now
+/// and then.
+pub(crate) struct Progress {
+    shown: Instant,
+    every: Duration,
+    is_terminal: bool,
+    /// Whether the terminal's line must be ended.
+    is_open: bool,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Progress {
+        let is_terminal = io::stderr().is_terminal();
+        let every = if is_terminal { Duration::from_millis(500) } else { Duration::from_secs(10) };
+        Progress { shown: Instant::now(), every, is_terminal, is_open: false }
+    }
+
+    pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
+        if self.shown.elapsed() < self.every {
+            return;
+        }
+        self.shown = Instant::now();
+        self.is_open = self.is_terminal;
+        // Nobody misses it where standard error is closed.
+        _ = if self.is_terminal {
+            write!(io::stderr(), "\r{}\x1b[K", text())
+        } else {
+            writeln!(io::stderr(), "{}", text())
+        };
+    }
+
+    pub(crate) fn end(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            _ = writeln!(io::stderr());
+        }
+    }
 }
 
 /// Whether the reader went away, as `head` does: no failure of ours.

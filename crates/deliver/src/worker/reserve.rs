@@ -234,14 +234,21 @@ impl Worker {
         }
     }
 
-    /// The rows whose time has come. Of a probe one, unless the batch's time is over: then all, none of which is sent.
+    /// The rows whose time has come. Of a probe one, and those that are not sent because they have expired.
     fn due_rows(&self, held: &Held) -> Vec<u16> {
         let now = self.now_ms();
-        let one = held.probe && !attempt::time_left(self, held, now).is_zero();
         let is_due = |row: &RowState| matches!(row.state, State::Pending(at) if at <= now);
         let states = held.states.borrow();
-        let due = (0..).zip(&states.rows).filter(|(_, row)| is_due(row)).map(|(n, _)| n);
-        due.take(if one { 1 } else { usize::MAX }).collect()
+        let mut due: Vec<u16> =
+            (0..).zip(&states.rows).filter(|(_, row)| is_due(row)).map(|(n, _)| n).collect();
+        if held.probe {
+            let mut probed = false;
+            due.retain(|row| {
+                let over = attempt::time_left(self, held, *row, now).is_zero();
+                over || !std::mem::replace(&mut probed, true)
+            });
+        }
+        due
     }
 
     fn lane_of(&self, id: BatchId, batch: &Batch) -> Rc<Lane> {
@@ -253,9 +260,10 @@ impl Worker {
     fn bury(&self, reserved: Reserved, cause: Cause, why: &str) {
         let (id, rows) = (reserved.id, reserved.rows);
         log::error!("batch {id}: {why}; its rows are dead, cause {cause}");
-        let mut states = reserved.states.unwrap_or_else(|| RowStates::new(rows));
+        let (mut states, now) =
+            (reserved.states.unwrap_or_else(|| RowStates::new(rows)), self.now_ms());
         for row in states.rows.iter_mut().filter(|row| row.is_pending()) {
-            row.state = State::Dead(cause);
+            row.die(cause, now);
         }
         if reserved.probe {
             self.unsettled.change(LaneChange::Reprobe(id.lane()));

@@ -103,7 +103,10 @@ async fn a_row_dies_after_its_last_retry_and_is_found_with_its_attempts() {
     assert_eq!(dead.len(), 2);
     let states =
         stack.queue.shards()[0].batch(stored[0].id).await.unwrap().unwrap().states.unwrap();
-    let expected = RowState { state: State::Dead(Cause::Status), attempts: 3, status: 503 };
+    let since_ms = states.rows[0].since_ms;
+    assert!(since_ms > 0, "no time of death");
+    let expected =
+        RowState { state: State::Dead(Cause::Status), attempts: 3, status: 503, since_ms };
     assert_eq!(states.rows, [expected]);
 }
 

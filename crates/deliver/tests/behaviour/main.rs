@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;
+mod dead;
 mod delivery;
 mod end_to_end;
 mod faults;

@@ -33,9 +33,9 @@ end
 local function bury(states, head)
   local parts = {}
   for offset = HEAD_SIZE + 1, #states, RUN_SIZE do
-    local n, state, attempts, status, time = struct.unpack(RUN, states, offset)
-    if state == PENDING then state, time = DEAD_CRASH, 0 end
-    parts[#parts + 1] = struct.pack(RUN, n, state, attempts, status, time)
+    local n, state, attempts, status, time, since = struct.unpack(RUN, states, offset)
+    if state == PENDING then state, time, since = DEAD_CRASH, 0, now - now % 1000 end
+    parts[#parts + 1] = struct.pack(RUN, n, state, attempts, status, time, since)
   end
   head.dead, head.pending, head.next = head.dead + head.pending, 0, 0
   return table.concat(parts)
@@ -48,7 +48,7 @@ local function take_back(id)
   local before = redis.call('GET', P .. 'rows:' .. id) or ''
   local old, new = head_of(before, rows), head_of(before, rows)
   local runs = string.sub(before, HEAD_SIZE + 1)
-  if before == '' then runs = struct.pack(RUN, rows, PENDING, 0, 0, 0) end
+  if before == '' then runs = struct.pack(RUN, rows, PENDING, 0, 0, 0, 0) end
   new.crashes = math.min(new.crashes + 1, 255)
   if new.crashes >= MOST_CRASHES then runs = bury(pack_head(new) .. runs, new) end
   store_states(id, old, #before, new, pack_head(new) .. runs)

@@ -1,9 +1,9 @@
 -- Put before every other script. KEYS[1] is the shard's `clock` key; every other key has the same hash tag.
 local P = string.sub(KEYS[1], 1, -6)
-local HEAD, RUN = '>BHHHI6', '>HBBHI6' -- queue/rows.rs
-local HEAD_SIZE, RUN_SIZE = 13, 12
+local HEAD, RUN = '>BHHHI6', '>HBBHI6I6' -- queue/rows.rs
+local HEAD_SIZE, RUN_SIZE = 13, 18
 local DEAD_CRASH = 20                  -- Dead(WorkerCrash) in queue/rows.rs
-local PENDING, WAITING = 0, 255
+local PENDING, DROPPED, DEAD, WAITING = 0, 2, 10, 255 -- DEAD and up to WAITING: dead, by cause
 
 local function clock()
   local time = redis.call('TIME')

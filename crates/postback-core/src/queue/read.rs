@@ -1,11 +1,11 @@
-//! What pages and commands read: counters, single batches, dead letters, workers, the log.
+//! What pages and commands read: counters, single batches, workers, the log. Where batches are is in `places.rs`.
 
 use std::{collections::HashMap, time::Duration};
 
 use super::{QueueError, Record, Reserved, Shard, decode_log, work::reserved};
-use crate::id::{BatchId, LaneId};
+use crate::id::BatchId;
 
-/// Entries of the log, or ids of the dead index, read at a time.
+/// Entries of the log read at a time.
 const PAGE: usize = 64;
 
 /// A shard's counters.
@@ -31,15 +31,6 @@ pub struct Stats {
 
 /// A batch as it lies in Redis.
 pub type StoredBatch = Reserved;
-
-/// An entry of the dead index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeadBatch {
-    /// The batch.
-    pub id: BatchId,
-    /// When its first row died, milliseconds since 1970, Redis's time.
-    pub at_ms: u64,
-}
 
 /// A worker session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,34 +110,36 @@ impl Shard {
     /// # Errors
     /// When Redis fails.
     pub async fn batch(&self, id: BatchId) -> Result<Option<StoredBatch>, QueueError> {
+        let mut found = self.batches(&[id]).await?;
+        Ok(found.pop().map(|(stored, _)| stored))
+    }
+
+    /// Those of a few batches that have pending or dead rows, each with its rows' states as they are stored.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn batches(
+        &self,
+        ids: &[BatchId],
+    ) -> Result<Vec<(StoredBatch, Vec<u8>)>, QueueError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut get = redis::pipe();
-        get.cmd("GET").arg(self.key(&format!("batch:{id}")));
-        get.cmd("GET").arg(self.key(&format!("rows:{id}")));
-        let (stored, states): (Option<Vec<u8>>, Option<Vec<u8>>) = self.link.run_all(&get).await?;
-        Ok(stored.map(|stored| reserved(id, stored, &states.unwrap_or_default())))
-    }
-
-    /// When a waiting batch becomes due; `None` when it is ready, held, or has no pending rows.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn due_ms(&self, id: BatchId) -> Result<Option<u64>, QueueError> {
-        let score: Option<f64> =
-            self.link.run(redis::cmd("ZSCORE").arg(self.key("due")).arg(id.as_str())).await?;
-        Ok(score.map(|ms| ms as u64))
-    }
-
-    /// Batches with dead rows, the newest first, `skip` of them left out.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn dead(&self, skip: usize) -> Result<Vec<DeadBatch>, QueueError> {
-        let mut ask = redis::cmd("ZREVRANGE");
-        ask.arg(self.key("dead")).arg(skip).arg(skip + PAGE - 1).arg("WITHSCORES");
-        let found: Vec<(String, f64)> = self.link.run(&ask).await?;
-        let entry =
-            |(id, at): (String, f64)| Some(DeadBatch { id: id.parse().ok()?, at_ms: at as u64 });
-        Ok(found.into_iter().filter_map(entry).collect())
+        for id in ids {
+            get.cmd("GET").arg(self.key(&format!("batch:{id}")));
+            get.cmd("GET").arg(self.key(&format!("rows:{id}")));
+        }
+        let parts: Vec<Option<Vec<u8>>> = self.link.run_all(&get).await?;
+        let mut parts = parts.into_iter();
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let (stored, states) = (parts.next().flatten(), parts.next().flatten());
+            let Some(stored) = stored else { continue };
+            let states = states.unwrap_or_default();
+            found.push((reserved(*id, stored, &states), states));
+        }
+        Ok(found)
     }
 
     /// The worker sessions.
@@ -168,39 +161,6 @@ impl Shard {
         Ok(workers)
     }
 
-    /// Every batch of a lane that is ready, `skip` of them left out, at most 64.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn ready(&self, lane: LaneId, skip: usize) -> Result<Vec<BatchId>, QueueError> {
-        let mut ask = redis::cmd("LRANGE");
-        ask.arg(self.key(&format!("lane:{lane}"))).arg(skip).arg(skip + PAGE - 1);
-        let ids: Vec<String> = self.link.run(&ask).await?;
-        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
-    }
-
-    /// Lanes by the time from which they may be served, milliseconds since 1970, Redis's time.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn lanes(&self) -> Result<Vec<(LaneId, u64)>, QueueError> {
-        let mut ask = redis::cmd("ZRANGE");
-        ask.arg(self.key("lanes")).arg(0).arg(-1).arg("WITHSCORES");
-        let found: Vec<(String, f64)> = self.link.run(&ask).await?;
-        Ok(found.into_iter().filter_map(|(id, at)| Some((id.parse().ok()?, at as u64))).collect())
-    }
-
-    /// Batches that wait for a time, the soonest first, `skip` of them left out, at most 64.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn due(&self, skip: usize) -> Result<Vec<(BatchId, u64)>, QueueError> {
-        let mut ask = redis::cmd("ZRANGE");
-        ask.arg(self.key("due")).arg(skip).arg(skip + PAGE - 1).arg("WITHSCORES");
-        let found: Vec<(String, f64)> = self.link.run(&ask).await?;
-        Ok(found.into_iter().filter_map(|(id, at)| Some((id.parse().ok()?, at as u64))).collect())
-    }
-
     /// The storing time of the oldest batch that waits at a lane's head or is due first, milliseconds since 1970.
     /// Looks at no more than 128 lanes: a lane's list is in order of storing but for what was given back.
     ///
@@ -209,7 +169,7 @@ impl Shard {
     pub async fn oldest_ms(&self) -> Result<Option<u64>, QueueError> {
         let mut heads = redis::pipe();
         heads.cmd("ZRANGE").arg(self.key("due")).arg(0).arg(0);
-        for (lane, _) in self.lanes().await?.into_iter().take(128) {
+        for lane in self.lanes(0, 128).await? {
             heads.cmd("LRANGE").arg(self.key(&format!("lane:{lane}"))).arg(0).arg(0);
         }
         let ids: Vec<Vec<String>> = self.link.run_all(&heads).await?;
@@ -223,19 +183,6 @@ impl Shard {
         let stamps: Vec<Vec<u8>> = self.link.run_all(&stamps).await?;
         let stamps = stamps.into_iter().filter_map(|s| s.try_into().ok()).map(u64::from_be_bytes);
         Ok(stamps.min())
-    }
-
-    /// Some of the stored batches: Redis's SCAN from a cursor (0 at first), until it comes back as 0.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn scan_batches(&self, cursor: u64) -> Result<(u64, Vec<BatchId>), QueueError> {
-        let start = self.key("batch:");
-        let mut ask = redis::cmd("SCAN");
-        ask.arg(cursor).arg("MATCH").arg(format!("{start}*")).arg("COUNT").arg(1000);
-        let (next, keys): (u64, Vec<String>) = self.link.run(&ask).await?;
-        let ids = keys.iter().filter_map(|key| key.strip_prefix(&start)?.parse().ok());
-        Ok((next, ids.collect()))
     }
 
     /// When the oldest entry of the delivery log was written, milliseconds since 1970.

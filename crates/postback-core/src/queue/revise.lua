@@ -1,35 +1,27 @@
--- replay, drop and cancel: ARGV: id, rows, states as they were read, states as they shall be, for each.
+-- replay, drop and cancel: ARGV: id, rows, from which end its lane is searched (1: head, -1: tail), states as they were
+-- read, states as they shall be, for each batch.
 -- Returns for each: ok, held (a worker has it), changed (the states were others by now), gone.
 redis.call('DEL', P .. 'scratch')
-local workers = redis.call('ZRANGE', P .. 'workers', 0, -1)
 
-local function is_held(id)
-  for _, worker in ipairs(workers) do
-    if redis.call('SISMEMBER', P .. 'held:' .. worker, id) == 1 then return true end
-  end
-  return false
-end
-
-local function revise(id, rows, was, states)
+local function revise(id, rows, from, was, states)
   if redis.call('EXISTS', P .. 'batch:' .. id) == 0 then return 'gone' end
-  if is_held(id) then return 'held' end
   local before = redis.call('GET', P .. 'rows:' .. id) or ''
   if before ~= was then return 'changed' end
   local old, new = head_of(before, rows), head_of(states, rows)
-  local due = redis.call('ZREM', P .. 'due', id) == 1
-  local ready = old.pending > 0 and not due
-  if ready and (new.pending == 0 or new.next > now) then
-    redis.call('LREM', P .. 'lane:' .. string.sub(id, 1, 11), 1, id)
-    ready = false
+  -- A batch with pending rows is in one place: what is neither due nor ready is held.
+  local waits = old.pending > 0
+  if waits and redis.call('ZREM', P .. 'due', id) == 0
+    and redis.call('LREM', P .. 'lane:' .. string.sub(id, 1, 11), from, id) == 0 then
+    return 'held'
   end
   store_states(id, old, #before, new, states)
-  if not ready then put(id, new, 'RPUSH') end
+  put(id, new, waits and 'LPUSH' or 'RPUSH')
   return 'ok'
 end
 
 local answers = {}
-for i = 1, #ARGV, 4 do
-  answers[#answers + 1] = revise(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3])
+for i = 1, #ARGV, 5 do
+  answers[#answers + 1] = revise(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4])
 end
 write_counts()
 publish_wake()

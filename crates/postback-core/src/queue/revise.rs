@@ -1,15 +1,19 @@
-//! What an operator changes: replay, drop, cancel; pause and resume.
+//! What an operator changes of rows: replay, drop, cancel; the bound of the dead letters; pause and resume.
 //!
-//! Each reads a batch's states, makes the new ones here, and has them stored only if nobody changed them
+//! A revision reads batches' states, makes the new ones here, and has them stored only if nobody changed them
 //! meanwhile and no worker holds the batch.
 
-use super::{QueueError, RowState, RowStates, SCRIPTS, Shard, State};
-use crate::{attempt::Cause, id::BatchId};
+use std::time::Duration;
+
+use redis::FromRedisValue;
+
+use super::{Placed, QueueError, Reply, RowState, RowStates, SCRIPTS, Shard, State, StoredBatch};
+use crate::attempt::Cause;
 
 /// What to do with rows of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revision {
-    /// Dead rows are pending again, as if never tried.
+    /// Dead rows are pending again, as if never tried; their `expires_in` counts from now.
     Replay,
     /// Dead rows are removed.
     Drop,
@@ -28,15 +32,32 @@ pub enum Revised {
     Gone,
 }
 
+/// What the bound of the dead letters took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Rows dropped.
+    pub rows: u64,
+    /// Whether there may be more to drop.
+    pub more: bool,
+}
+
+/// Batches that one call of `trim` drops from at most.
+const TRIM: u64 = 50;
+
 impl Revision {
-    fn of(self, row: RowState) -> Option<RowState> {
-        match (self, row.state) {
-            (Revision::Replay, State::Dead(_)) => Some(RowState::NEW),
-            (Revision::Drop, State::Dead(_)) => Some(RowState { state: State::Dropped, ..row }),
-            (Revision::Cancel, State::Pending(_)) => {
-                Some(RowState { state: State::Dead(Cause::Cancelled), ..row })
-            }
-            _ => None,
+    /// Whether rows in this state are what it changes.
+    pub fn concerns(self, row: &RowState) -> bool {
+        match self {
+            Revision::Replay | Revision::Drop => matches!(row.state, State::Dead(_)),
+            Revision::Cancel => row.is_pending(),
+        }
+    }
+
+    fn revise(self, row: &mut RowState, now_ms: u64) {
+        match self {
+            Revision::Replay => *row = RowState { since_ms: now_ms, ..RowState::NEW },
+            Revision::Drop => row.state = State::Dropped,
+            Revision::Cancel => row.die(Cause::Cancelled, now_ms),
         }
     }
 }
@@ -61,42 +82,92 @@ impl Shard {
         Ok(self.link.run_all(&go).await?)
     }
 
-    /// Revises those rows of a batch that `chosen` (by row number and state) accepts.
+    /// Revises those rows of some batches that `choose` names, as far as the revision concerns them. Answers for each
+    /// batch, in order.
     ///
     /// # Errors
     /// When Redis fails.
     pub async fn revise(
         &self,
-        id: BatchId,
+        batches: &[Placed],
         revision: Revision,
-        chosen: impl Fn(u16, &RowState) -> bool,
-    ) -> Result<Revised, QueueError> {
-        let Some(batch) = self.batch(id).await? else { return Ok(Revised::Gone) };
-        let raw: Option<Vec<u8>> =
-            self.link.run(redis::cmd("GET").arg(self.key(&format!("rows:{id}")))).await?;
-        let was = raw.unwrap_or_default();
-        let mut states =
-            RowStates::decode(&was, batch.rows).unwrap_or_else(|| RowStates::new(batch.rows));
-        let mut changed = 0;
-        for (number, row) in (0..).zip(states.rows.iter_mut()) {
-            if let Some(new) = revision.of(*row).filter(|_| chosen(number, row)) {
-                *row = new;
-                changed += 1;
+        mut choose: impl FnMut(&StoredBatch) -> Vec<u16>,
+    ) -> Result<Vec<Revised>, QueueError> {
+        let ids: Vec<_> = batches.iter().map(|batch| batch.id).collect();
+        let now_ms = self.now_ms().await?;
+        let mut stored = self.batches(&ids).await?.into_iter().peekable();
+        let mut revised = vec![Revised::Gone; batches.len()];
+        let mut asked = Vec::new();
+        let mut command = Vec::new();
+        for (n, batch) in batches.iter().enumerate() {
+            let Some((found, was)) = stored.next_if(|(found, _)| found.id == batch.id) else {
+                continue;
+            };
+            let rows = choose(&found);
+            let (states, changed) = new_states(&found, revision, &rows, now_ms);
+            revised[n] = Revised::Done(changed);
+            if changed > 0 {
+                asked.push(n);
+                command.push((batch, found.rows, was, states.encode()));
             }
         }
-        if changed == 0 {
-            return Ok(Revised::Done(0));
+        if asked.is_empty() {
+            return Ok(revised);
         }
-        states.crashes = 0;
-        let answer: Vec<String> = self
+        let answers: Vec<String> = self
             .script(&SCRIPTS.revise, |c| {
-                c.arg(id.as_str()).arg(batch.rows).arg(was).arg(states.encode());
+                for (batch, rows, was, states) in &command {
+                    c.arg(batch.id.as_str()).arg(*rows).arg(if batch.from_tail { -1 } else { 1 });
+                    c.arg(was).arg(states);
+                }
             })
             .await?;
-        Ok(match answer.first().map(String::as_str) {
-            Some("ok") => Revised::Done(changed),
-            Some("gone") => Revised::Gone,
-            _ => Revised::Busy,
-        })
+        for (n, answer) in asked.into_iter().zip(answers) {
+            match answer.as_str() {
+                "ok" => {}
+                "gone" => revised[n] = Revised::Gone,
+                _ => revised[n] = Revised::Busy,
+            }
+        }
+        Ok(revised)
     }
+
+    /// Drops the dead rows of the oldest of more than `most` batches, and those that have been dead for longer than
+    /// `age`: a bounded number of them.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn trim_dead(&self, most: u64, age: Duration) -> Result<Trimmed, QueueError> {
+        let reply: Reply = self
+            .script(&SCRIPTS.trim, |c| {
+                c.arg(most).arg(age.as_millis() as u64);
+            })
+            .await?;
+        let mut numbers =
+            reply.rest.into_iter().map(|n| u64::from_redis_value(n).map_err(super::work::bad));
+        let mut number = || numbers.next().unwrap_or(Ok(0));
+        Ok(Trimmed { rows: number()?, more: number()? >= TRIM })
+    }
+}
+
+/// The states after a revision of these rows, and how many changed.
+fn new_states(
+    stored: &StoredBatch,
+    revision: Revision,
+    rows: &[u16],
+    now_ms: u64,
+) -> (RowStates, usize) {
+    let mut states = stored.states.clone().unwrap_or_else(|| RowStates::new(stored.rows));
+    let mut changed = 0;
+    for row in rows {
+        let row = states.rows.get_mut(usize::from(*row));
+        if let Some(row) = row.filter(|row| revision.concerns(row)) {
+            revision.revise(row, now_ms);
+            changed += 1;
+        }
+    }
+    if revision == Revision::Replay {
+        states.crashes = 0;
+    }
+    (states, changed)
 }

@@ -6,7 +6,7 @@
 use crate::attempt::Cause;
 
 const HEAD: usize = 13;
-const RUN: usize = 12;
+const RUN: usize = 18;
 const PENDING: u8 = 0;
 const DELIVERED: u8 = 1;
 const DROPPED: u8 = 2;
@@ -38,6 +38,9 @@ pub struct RowState {
     pub attempts: u8,
     /// HTTP status of the last attempt; 0: none.
     pub status: u16,
+    /// When a dead row died (in whole seconds, so that rows stay equal and are stored as one run), or when a pending
+    /// one was replayed, from when its `expires_in` counts; milliseconds since 1970, Redis's time. 0: neither.
+    pub since_ms: u64,
 }
 
 /// All rows of a batch.
@@ -51,11 +54,18 @@ pub struct RowStates {
 
 impl RowState {
     /// A row not yet tried.
-    pub const NEW: RowState = RowState { state: State::Pending(0), attempts: 0, status: 0 };
+    pub const NEW: RowState =
+        RowState { state: State::Pending(0), attempts: 0, status: 0, since_ms: 0 };
 
     /// Whether the row is still to be sent.
     pub fn is_pending(&self) -> bool {
         matches!(self.state, State::Pending(_) | State::Waiting(_))
+    }
+
+    /// The row dies of this, at this time (milliseconds since 1970, Redis's).
+    pub fn die(&mut self, cause: Cause, now_ms: u64) {
+        self.state = State::Dead(cause);
+        self.since_ms = now_ms / 1000 * 1000;
     }
 
     fn code(&self) -> (u8, u64) {
@@ -103,6 +113,7 @@ impl RowStates {
             bytes.extend_from_slice(&[code, run[0].attempts]);
             bytes.extend_from_slice(&run[0].status.to_be_bytes());
             bytes.extend_from_slice(&at.to_be_bytes()[2..]);
+            bytes.extend_from_slice(&run[0].since_ms.to_be_bytes()[2..]);
         }
         bytes
     }
@@ -120,8 +131,9 @@ impl RowStates {
             return None;
         }
         for run in runs {
-            let [c0, c1, code, attempts, s0, s1, at @ ..] = run else { return None };
-            let at = at.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+            let [c0, c1, code, attempts, s0, s1, times @ ..] = run else { return None };
+            let time = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+            let (at, since_ms) = (time(&times[..6]), time(&times[6..]));
             let state = match *code {
                 PENDING => State::Pending(at),
                 WAITING => State::Waiting(at),
@@ -129,8 +141,8 @@ impl RowStates {
                 DROPPED => State::Dropped,
                 dead => State::Dead(Cause::from_number(dead.checked_sub(DEAD)?)?),
             };
-            let row =
-                RowState { state, attempts: *attempts, status: u16::from_be_bytes([*s0, *s1]) };
+            let status = u16::from_be_bytes([*s0, *s1]);
+            let row = RowState { state, attempts: *attempts, status, since_ms };
             let count = usize::from(u16::from_be_bytes([*c0, *c1]));
             if states.rows.len() + count > usize::from(rows) {
                 return None;
@@ -149,11 +161,12 @@ mod tests {
     fn states_come_back_as_they_went_in() {
         let mut states = RowStates::new(5);
         states.crashes = 3;
-        states.rows[1] =
-            RowState { state: State::Dead(Cause::Cancelled), attempts: 8, status: 503 };
-        states.rows[2] = RowState { state: State::Pending(1 << 41), attempts: 1, status: 0 };
-        states.rows[3] = RowState { state: State::Delivered, attempts: 2, status: 204 };
-        states.rows[4] = RowState { state: State::Waiting(5000), attempts: 2, status: 204 };
+        let row =
+            |state, attempts, status, since_ms| RowState { state, attempts, status, since_ms };
+        states.rows[1] = row(State::Dead(Cause::Cancelled), 8, 503, 1 << 41);
+        states.rows[2] = row(State::Pending(1 << 41), 1, 0, 7);
+        states.rows[3] = row(State::Delivered, 2, 204, 0);
+        states.rows[4] = row(State::Waiting(5000), 2, 204, 0);
         assert_eq!(RowStates::decode(&states.encode(), 5), Some(states));
     }
 

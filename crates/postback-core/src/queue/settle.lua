@@ -23,10 +23,10 @@ end
 local function resolve_waits(states)
   local head, parts, least = head_of(states, 0), {}, nil
   for offset = HEAD_SIZE + 1, #states, RUN_SIZE do
-    local n, state, attempts, status, time = struct.unpack(RUN, states, offset)
+    local n, state, attempts, status, time, since = struct.unpack(RUN, states, offset)
     if state == WAITING then state, time = PENDING, now + time end
     if state == PENDING and (not least or time < least) then least = time end
-    parts[#parts + 1] = struct.pack(RUN, n, state, attempts, status, time)
+    parts[#parts + 1] = struct.pack(RUN, n, state, attempts, status, time, since)
   end
   head.next = least or 0
   return pack_head(head) .. table.concat(parts), head

@@ -18,7 +18,7 @@ pub struct Reply {
     pub status: String,
     /// Redis's time, milliseconds since 1970.
     pub now_ms: u64,
-    rest: Vec<Value>,
+    pub(super) rest: Vec<Value>,
 }
 
 impl FromRedisValue for Reply {

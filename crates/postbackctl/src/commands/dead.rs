@@ -1,74 +1,54 @@
-//! `dead`: the dead letters.
+//! `dead list`: the dead letters.
 
 use postback_core::{
-    attempt::Cause,
-    queue::{Queue, Shard, State},
+    queue::{Queue, Revision, Shard},
+    select,
     view::{Postback, postbacks},
 };
 use serde_json::json;
 
+use super::{filter::Filter, revise};
 use crate::output::Output;
+
+/// Batches read at a time.
+const PAGE: usize = 16;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Shows dead rows, the latest batch first
-    List(Filter),
+    List(ListArgs),
+    /// Makes dead rows pending again, as if never tried; counts them first
+    Replay(revise::ReplayArgs),
+    /// Removes dead rows for good; counts them first
+    Drop(revise::Args),
 }
 
-/// Which rows; all that is given must hold.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Filter {
-    /// Rows of this request
-    #[arg(long, value_name = "ID")]
-    request: Option<String>,
-    /// Rows to this host, with or without its port
-    #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// Rows whose last answer had this status
-    #[arg(long)]
-    status: Option<u16>,
-    /// Rows that died of this
-    #[arg(long, value_parser = cause)]
-    cause: Option<Cause>,
-    /// Rows with this ref
-    #[arg(long = "ref", value_name = "REF")]
-    reference: Option<String>,
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    filter: Filter,
     /// At most so many rows
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }
 
-fn cause(text: &str) -> Result<Cause, String> {
-    let found = Cause::NAMES.iter().find(|(_, name)| *name == text);
-    let names = || Cause::NAMES.map(|(_, name)| name).join(", ");
-    found.map(|(cause, _)| *cause).ok_or_else(|| format!("is not one of {}", names()))
-}
-
-impl Filter {
-    fn accepts(&self, postback: &Postback, status: u16) -> bool {
-        let host = |asked: &String| {
-            let host = &postback.host;
-            host == asked || host.strip_suffix(":80").or(host.strip_suffix(":443")) == Some(asked)
-        };
-        self.request.as_ref().is_none_or(|asked| *asked == postback.request_id)
-            && self.host.as_ref().is_none_or(host)
-            && self.status.is_none_or(|asked| asked == status)
-            && self.cause.is_none_or(|asked| Some(asked) == postback.cause)
-            && self
-                .reference
-                .as_ref()
-                .is_none_or(|asked| Some(asked) == postback.reference.as_ref())
+pub(crate) async fn run(
+    queue: &Queue,
+    command: &Command,
+    output: &mut Output,
+) -> anyhow::Result<bool> {
+    match command {
+        Command::List(args) => list(queue, args, output).await,
+        Command::Replay(args) => revise::replay(queue, args, output).await,
+        Command::Drop(args) => revise::drop(queue, args, output).await,
     }
 }
 
-pub(crate) async fn list(
-    queue: &Queue,
-    filter: &Filter,
-    output: &mut Output,
-) -> anyhow::Result<bool> {
+async fn list(queue: &Queue, args: &ListArgs, output: &mut Output) -> anyhow::Result<bool> {
+    let filter = args.filter.to_filter();
     let mut found = Vec::new();
     for shard in queue.shards() {
-        collect(shard, filter, &mut found).await?;
+        collect(shard, &filter, args.limit, &mut found).await?;
     }
     if output.is_json() {
         output.document(&json!({ "postbacks": found }))?;
@@ -87,28 +67,38 @@ pub(crate) async fn list(
         ]
     }));
     output.table(&table)?;
-    if found.len() == filter.limit {
-        output.line(&format!("only the first {} rows; see --limit", filter.limit))?;
+    if found.len() == args.limit {
+        output.line(&format!("only the first {} rows; see --limit", args.limit))?;
     }
     Ok(true)
 }
 
-async fn collect(shard: &Shard, filter: &Filter, found: &mut Vec<Postback>) -> anyhow::Result<()> {
+/// Adds a shard's dead rows, up to `most` in all.
+async fn collect(
+    shard: &Shard,
+    filter: &select::Filter,
+    most: usize,
+    found: &mut Vec<Postback>,
+) -> anyhow::Result<()> {
     let mut skip = 0;
     loop {
-        let page = shard.dead(skip).await?;
-        if page.is_empty() {
+        let dead = shard.dead(skip).await?;
+        if dead.is_empty() {
             return Ok(());
         }
-        skip += page.len();
-        for dead in page {
-            let Some(stored) = shard.batch(dead.id).await? else { continue };
-            for (postback, state) in postbacks(&stored, None) {
-                let is_dead = matches!(state.state, State::Dead(_));
-                if is_dead && filter.accepts(&postback, state.status) {
-                    found.push(postback);
+        skip += dead.len();
+        for page in dead.chunks(PAGE) {
+            let ids: Vec<_> = page.iter().map(|batch| batch.id).collect();
+            for (stored, _) in shard.batches(&ids).await? {
+                let rows = filter.rows(&stored, Revision::Replay);
+                if rows.is_empty() {
+                    continue;
                 }
-                if found.len() >= filter.limit {
+                let all = (0..).zip(postbacks(&stored, None));
+                let asked = all.filter(|(row, _)| rows.contains(row));
+                found.extend(asked.map(|(_, (postback, _))| postback));
+                if found.len() >= most {
+                    found.truncate(most);
                     return Ok(());
                 }
             }

@@ -32,14 +32,15 @@ struct Hosts(String, Vec<Origin>);
 
 /// Rows a second; `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Rate(Option<f64>);
+pub(crate) struct Rate(pub(crate) Option<f64>);
 
 fn host(text: &str) -> Result<Hosts, String> {
     let origins = Origin::of_host(text).map_err(|error| error.to_string())?;
     Ok(Hosts(text.to_owned(), origins))
 }
 
-fn rate(text: &str) -> Result<Rate, String> {
+/// A rate from the command line.
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     let wrong = || "must be a rate such as 100/s, 30/m or 10/h, or 0, or none".to_owned();
     match text {
         "none" => return Ok(Rate(None)),

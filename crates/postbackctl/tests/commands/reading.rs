@@ -1,80 +1,13 @@
-//! The commands as an operator runs them, against a real Redis.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use std::process::{Command, Output};
+//! What is shown, and what is set for hosts and the fleet.
 
 use postback_core::{
     attempt::Cause,
-    batch::Batch,
-    endpoint::Method,
-    queue::{Queue, Record, Recorded, Reserve, Settle, SettledBatch, State, Which, encode_log},
+    queue::{Recorded, State},
     testing::RedisServer,
 };
 use serde_json::Value;
 
-fn run(server: &RedisServer, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_postbackctl"));
-    command.env("REDIS_URL", server.url_text()).args(words).output().unwrap()
-}
-
-fn json(server: &RedisServer, words: &[&str]) -> Value {
-    let out = run(server, &[words, &["--json"]].concat());
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_slice(&out.stdout).unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-const SEND: [&str; 8] = [
-    "send",
-    "GET",
-    "http://partner.example/p?id={id}&x={x}",
-    "--row",
-    r#"{"id":"8f3a","n":1.10}"#,
-    "--policy",
-    r#"{"ref":"{id}","lane":"bulk"}"#,
-    "--header=X-N: {n}",
-];
-
-/// A worker takes the only batch and gives its only row this end.
-async fn end(server: &RedisServer, state: State, then: Recorded) {
-    let queue = Queue::open(&server.url(), "pb", 1).unwrap();
-    let shard = &queue.shards()[0];
-    shard.beat("w", Which::First, &[]).await.unwrap();
-    let ask = Reserve { worker: "w", rows: 1, batches: 1, of_lane: 100, ..Reserve::default() };
-    let taken = shard.reserve(&ask).await.unwrap().batches.remove(0);
-    let batch = Batch::decode(&taken.bytes).unwrap();
-    let mut states = taken.states.unwrap();
-    states.rows[0].state = state;
-    (states.rows[0].attempts, states.rows[0].status) = (1, 410);
-    let record = Record {
-        id: taken.id.postback(0).to_string(),
-        request_id: batch.source(0).request_id.clone(),
-        reference: Some("8f3a".into()),
-        host: "partner.example:80".into(),
-        method: Method::Get,
-        url: "http://partner.example/p?id=8f3a&x=".into(),
-        unmatched: vec!["x".into()],
-        accepted_at_ms: taken.stored_at_ms,
-        attempt: 1,
-        at_ms: taken.stored_at_ms + 5,
-        status: 410,
-        error: Some("status 410".into()),
-        response_time_us: 1500,
-        response_body: "\u{1b}[2Jgone".into(),
-        truncated: true,
-        then,
-    };
-    let settle = Settle {
-        number: 1,
-        batches: vec![SettledBatch { id: taken.id, rows: 1, leave: true, states: Some(states) }],
-        log: encode_log(&[&record]),
-        ..Settle::default()
-    };
-    assert!(shard.settle("w", &settle).await.unwrap());
-}
+use crate::support::{SEND, end, json, run, text};
 
 #[test]
 fn a_dry_run_shows_what_would_be_sent_and_stores_nothing() {

@@ -1,0 +1,214 @@
+//! `dead replay`, `dead drop` and `cancel`.
+
+use std::time::{Duration, Instant};
+
+use postback_core::{
+    attempt::Cause,
+    batch::{EncodedBatch, Source, encode},
+    endpoint::{BodyTemplate, EndpointTemplate, Method, Origin, Unmatched},
+    id::LaneId,
+    policy::Policy,
+    queue::{Enqueue, Queue, Reserve, Which},
+    testing::RedisServer,
+    value::Value as Item,
+};
+use serde_json::{Value, json as document};
+
+use crate::support::{json, run, text};
+
+/// A request of rows with the values `n`, which are their refs too, to one of two hosts.
+fn batches(host: &str, request: &str, rows: std::ops::Range<u32>) -> Vec<EncodedBatch> {
+    let endpoint = EndpointTemplate {
+        method: Method::Get,
+        url: format!("http://{host}/?n={{n}}"),
+        headers: vec![],
+        body: BodyTemplate::None,
+        reference: Some("{n}".into()),
+        unmatched: Unmatched::Text(String::new()),
+    };
+    let source =
+        Source { request_id: request.into(), traceparent: None, received_at_ms: 0, first_row: 0 };
+    let rows: Vec<_> = rows.map(|n| vec![Item::Literal(n.to_string().into())]).collect();
+    encode(&endpoint, &Policy::default(), &source, &rows)
+}
+
+async fn enqueue(server: &RedisServer, host: &str, delay: Duration, batches: &[EncodedBatch]) {
+    let origin = Origin { tls: false, host: host.into(), port: 80 };
+    let queue = Queue::open(&server.url(), "pb", 1).unwrap();
+    let lane = LaneId::of(&origin, None);
+    let request = Enqueue { lane, name: host, delay, batches, max_backlog: 0 };
+    queue.enqueue(request).await.unwrap();
+}
+
+/// Two hosts with 3 rows each, all dead of `cancelled`.
+async fn six_dead() -> RedisServer {
+    let server = RedisServer::start();
+    enqueue(&server, "a.example", Duration::ZERO, &batches("a.example", "r1", 0..3)).await;
+    enqueue(&server, "b.example", Duration::ZERO, &batches("b.example", "r2", 3..6)).await;
+    assert_eq!(json(&server, &["cancel", "--yes"])["changed"], 6);
+    server
+}
+
+/// Pending, dead and dropped rows.
+fn figures(server: &RedisServer) -> [u64; 3] {
+    let status = json(server, &["status"]);
+    ["pending", "dead", "dropped"].map(|name| status[name].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn nothing_is_changed_without_yes() {
+    let server = six_dead().await;
+    let expected = document!({
+        "rows": 6, "batches": 2, "held": 0, "acted": false, "changed": 0, "passed_over": 0,
+    });
+    assert_eq!(json(&server, &["dead", "replay"]), expected);
+    let out = run(&server, &["dead", "drop", "--host", "a.example"]);
+    let told = "3 dead rows in 1 batches\nnothing was changed; with --yes they are dropped\n";
+    assert_eq!(text(&out.stdout), told);
+    assert_eq!(figures(&server), [0, 6, 0]);
+}
+
+#[tokio::test]
+async fn every_filter_chooses_rows() {
+    let server = six_dead().await;
+    for (filter, rows) in [
+        (&[][..], 6),
+        (&["--request", "r1"], 3),
+        (&["--host", "b.example"], 3),
+        (&["--host", "b.example:80"], 3),
+        (&["--host", "example"], 0),
+        (&["--ref", "4"], 1),
+        (&["--ref", "4", "--request", "r1"], 0),
+        (&["--cause", "cancelled"], 6),
+        (&["--cause", "status"], 0),
+        (&["--status", "0"], 6),
+        (&["--status", "500"], 0),
+        (&["--since", "1h"], 6),
+        (&["--since", "2099-01-01T00:00:00Z"], 0),
+        (&["--until", "1h"], 0),
+        (&["--until", "2099-01-01T00:00:00Z"], 6),
+    ] {
+        let counted = json(&server, &[&["dead", "replay"], filter].concat());
+        assert_eq!(counted["rows"], rows, "{filter:?}");
+        let listed = json(&server, &[&["dead", "list"], filter].concat());
+        assert_eq!(listed["postbacks"].as_array().unwrap().len(), rows, "{filter:?}");
+    }
+    assert_eq!(run(&server, &["dead", "drop", "--since", "yesterday"]).status.code(), Some(2));
+    assert_eq!(run(&server, &["cancel", "--cause", "status"]).status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn what_is_replayed_is_served_again_as_if_never_tried() {
+    let server = six_dead().await;
+    let replayed = json(&server, &["dead", "replay", "--ref", "4", "--yes"]);
+    assert_eq!((&replayed["rows"], &replayed["changed"]), (&1.into(), &1.into()));
+    assert_eq!(figures(&server), [1, 5, 0]);
+    let found = json(&server, &["find", "4"])["postbacks"][0].clone();
+    assert_eq!((&found["state"], &found["cause"]), (&"pending".into(), &Value::Null));
+    let queue = Queue::open(&server.url(), "pb", 1).unwrap();
+    let shard = &queue.shards()[0];
+    shard.beat("w", Which::First, &[]).await.unwrap();
+    let ask = Reserve { worker: "w", rows: 9, batches: 9, of_lane: 9, ..Reserve::default() };
+    let taken = shard.reserve(&ask).await.unwrap().batches;
+    let states = taken[0].states.as_ref().unwrap();
+    assert_eq!((taken.len(), states.rows[1].attempts), (1, 0));
+    assert!(states.rows[1].is_pending() && states.rows[1].since_ms >= taken[0].stored_at_ms);
+    // A worker holds the batch now: its dead siblings are passed over, and told of.
+    let out = run(&server, &["dead", "drop", "--host", "b.example", "--yes"]);
+    let told = "dropped 0 dead rows\n2 rows were passed over because workers hold their batches; \
+        run the command again later\n";
+    assert_eq!(text(&out.stdout), told);
+}
+
+#[tokio::test]
+async fn dropped_rows_are_counted_and_gone() {
+    let server = six_dead().await;
+    assert_eq!(json(&server, &["dead", "drop", "--request", "r1", "--yes"])["changed"], 3);
+    assert_eq!(figures(&server), [0, 3, 3]);
+    assert_eq!(json(&server, &["dead", "list", "--request", "r1"])["postbacks"], document!([]));
+    let keys: Vec<String> = {
+        let client = redis::Client::open(server.url_text()).unwrap();
+        redis::cmd("KEYS")
+            .arg("pb:{0}:batch:*")
+            .query(&mut client.get_connection().unwrap())
+            .unwrap()
+    };
+    assert_eq!(keys.len(), 1);
+}
+
+#[tokio::test]
+async fn ready_and_delayed_rows_are_cancelled_and_held_ones_passed_over() {
+    let server = RedisServer::start();
+    let hour = Duration::from_secs(3600);
+    enqueue(&server, "a.example", Duration::ZERO, &batches("a.example", "held", 0..3)).await;
+    let queue = Queue::open(&server.url(), "pb", 1).unwrap();
+    queue.shards()[0].beat("w", Which::First, &[]).await.unwrap();
+    let ask = Reserve { worker: "w", rows: 9, batches: 9, of_lane: 9, ..Reserve::default() };
+    assert_eq!(queue.shards()[0].reserve(&ask).await.unwrap().batches.len(), 1);
+    enqueue(&server, "a.example", Duration::ZERO, &batches("a.example", "ready", 3..6)).await;
+    enqueue(&server, "a.example", hour, &batches("a.example", "delayed", 6..8)).await;
+    let counted = text(&run(&server, &["cancel"]).stdout);
+    assert!(
+        counted.starts_with("8 pending rows in 3 batches, 3 of them with workers now\n"),
+        "{counted}"
+    );
+    let done = json(&server, &["cancel", "--yes"]);
+    assert_eq!((&done["changed"], &done["passed_over"]), (&5.into(), &3.into()));
+    assert_eq!(figures(&server), [3, 5, 0]);
+    let cause = Cause::Cancelled.to_string();
+    assert_eq!(json(&server, &["find", "7"])["postbacks"][0]["cause"], cause);
+}
+
+#[tokio::test]
+async fn a_replay_at_a_rate_goes_out_in_portions() {
+    let server = RedisServer::start();
+    enqueue(&server, "a.example", Duration::ZERO, &batches("a.example", "r", 0..300)).await;
+    json(&server, &["cancel", "--yes"]);
+    let start = Instant::now();
+    let done = json(&server, &["dead", "replay", "--rate", "200/s", "--yes"]);
+    assert_eq!(done["changed"], 300);
+    // Not a matter of the machine's speed: a slower one takes longer.
+    assert!(start.elapsed() >= Duration::from_millis(1400), "{:?}", start.elapsed());
+    assert_eq!(figures(&server), [300, 0, 0]);
+    assert_eq!(run(&server, &["dead", "replay", "--rate", "0", "--yes"]).status.code(), Some(1));
+}
+
+/// What 100,000 batches in one lane cost Redis: `cargo test --release -p postbackctl -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn no_command_over_100_000_batches_holds_redis_up() {
+    let server = RedisServer::start();
+    let client = redis::Client::open(server.url_text()).unwrap();
+    let mut redis = client.get_connection().unwrap();
+    for n in 0..1000 {
+        let some: Vec<_> = (0..100)
+            .flat_map(|i| {
+                batches("a.example", if (n / 250) % 2 == 0 { "even" } else { "odd" }, i..i + 1)
+            })
+            .collect();
+        enqueue(&server, "a.example", Duration::ZERO, &some).await;
+    }
+    for words in [
+        &["cancel", "--request", "odd", "--yes"][..],
+        &["cancel", "--yes"],
+        &["dead", "replay", "--yes"],
+        &["cancel", "--yes"],
+        &["dead", "drop", "--yes"],
+    ] {
+        for set in ["CONFIG SET slowlog-log-slower-than 1000", "SLOWLOG RESET"] {
+            let mut words = set.split(' ');
+            let mut command = redis::cmd(words.next().unwrap());
+            command.arg(words.collect::<Vec<_>>()).exec(&mut redis).unwrap();
+        }
+        let start = Instant::now();
+        let done = json(&server, words);
+        let took = start.elapsed();
+        let slow: Vec<Vec<redis::Value>> =
+            redis::cmd("SLOWLOG").arg("GET").arg(1_000_000).query(&mut redis).unwrap();
+        let micros = slow.iter().map(|entry| redis::from_redis_value(entry[2].clone()).unwrap());
+        let (changed, longest) = (&done["changed"], micros.max().unwrap_or(0u64));
+        println!(
+            "{words:?}: {changed} rows in {took:.1?}, the longest command took {longest} µs (0: under 1,000)"
+        );
+    }
+}
