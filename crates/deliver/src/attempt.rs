@@ -11,7 +11,7 @@ use postback_core::{
 use crate::{
     lane::Lane,
     record::{self, Attempted, record},
-    send::{Bounds, Connection, MAX_BODY, Prepared, Shortage, send},
+    send::{Bounds, Connection, MAX_BODY, Prepared, Unsent, send},
     worker::{Held, Item, Worker},
 };
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(
     connection: &mut Option<Connection>,
 ) {
     // The lease may have ended, or the process begun to stop, since the row was handed out.
-    if !worker.may_send() {
+    if !worker.may_send_of(&item.held) {
         return worker.close(&item, false);
     }
     let began_ms = worker.now_ms();
@@ -44,8 +44,10 @@ pub(crate) async fn run(
                     steer(worker, lane, &item.held, &outcome);
                     outcome
                 }
-                Some(Err(Shortage(why))) => {
-                    worker.rest(&why);
+                Some(Err(unsent)) => {
+                    if let Unsent::Shortage(why) = unsent {
+                        worker.rest(&why);
+                    }
                     drop(filled);
                     return worker.close(&item, false);
                 }
@@ -73,7 +75,7 @@ async fn send_row(
     filled: &Filled<'_>,
     connection: &mut Option<Connection>,
     began_ms: u64,
-) -> Option<Result<Outcome, Shortage>> {
+) -> Option<Result<Outcome, Unsent>> {
     let batch = &item.held.batch;
     let id = item.held.id.postback(item.row).to_string();
     let traceparent = traceparent(batch.source(item.row).traceparent.as_deref());
@@ -95,8 +97,9 @@ async fn send_row(
         kept: if batch.policy.success.has_body_rule() { MAX_BODY } else { record::BODY },
     };
     let cut = worker.cut.notified();
+    let may = || worker.may_send_of(&item.held);
     tokio::select! {
-        sent = send(connection, &worker.process.dialer, request, bounds) => return Some(sent),
+        sent = send(connection, &worker.process.dialer, request, bounds, may) => return Some(sent),
         () = cut => {}
     }
     *connection = None;

@@ -21,6 +21,9 @@ use crate::{
 /// How long Redis may take at the end to hear the last outcomes.
 const LAST_SETTLE: Duration = Duration::from_secs(5);
 
+/// How long giving the leases back may take; all in all less than the 10 s that supervisord waits beyond the drain.
+const RETIRE: Duration = Duration::from_secs(1);
+
 /// Works until `shutdown` is over, then drains. Must run inside a `LocalSet` on a current-thread runtime.
 ///
 /// # Errors
@@ -108,8 +111,11 @@ async fn drain(process: &Process, workers: &[Rc<Worker>]) {
         }
         sleep(Duration::from_millis(5)).await;
     }
-    for worker in workers {
-        worker.retire().await;
-    }
+    let retire = async {
+        for worker in workers {
+            worker.retire().await;
+        }
+    };
+    drop(timeout(RETIRE, retire).await);
     log::info!("stopped");
 }

@@ -22,9 +22,14 @@ use crate::connect::{Dialer, NoConnection, plain};
 /// The most that is read of a response's body, in bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
-/// This box has run out of something, for people: nothing was sent, and it tells nothing of the partner.
+/// Why nothing was sent, which tells nothing of the partner.
 #[derive(Debug)]
-pub(crate) struct Shortage(pub(crate) String);
+pub(crate) enum Unsent {
+    /// This box has run out of something, for people.
+    Shortage(String),
+    /// It may not be sent any more.
+    Fenced,
+}
 
 /// How long an attempt may take, and how much is kept of it.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +45,8 @@ pub(crate) struct Bounds {
 ///
 /// The request is written at most once: a second connection is tried only where the first turned out to
 /// be closed before anything was written to it. Whatever happens is in the outcome; one that failed
-/// before a byte went out took no time.
+/// before a byte went out took no time. Whether it `may` be written is asked at the last moment: connecting takes time,
+/// in which the lease may end.
 ///
 /// # Errors
 /// When there could be no attempt.
@@ -49,7 +55,8 @@ pub(crate) async fn send(
     dialer: &Dialer,
     postback: Prepared<'_>,
     bounds: Bounds,
-) -> Result<Outcome, Shortage> {
+    may: impl Fn() -> bool,
+) -> Result<Outcome, Unsent> {
     let unsent = |failure| Ok(Outcome { result: Err(failure), response_time: Duration::ZERO });
     let (origin, now) = (postback.origin, postback.timestamp);
     let mut request = match postback.into_request() {
@@ -61,8 +68,12 @@ pub(crate) async fn send(
         let mut connection = match open(slot.take(), dialer, origin).await {
             Ok(connection) => connection,
             Err(NoConnection::Failed(failure)) => return unsent(failure),
-            Err(NoConnection::Shortage(why)) => return Err(Shortage(why)),
+            Err(NoConnection::Shortage(why)) => return Err(Unsent::Shortage(why)),
         };
+        if !may() {
+            *slot = Some(connection);
+            return Err(Unsent::Fenced);
+        }
         connection.renew_budget();
         let start = Instant::now();
         let deadline = start + bounds.time;

@@ -35,6 +35,9 @@ use self::settle::Unsettled;
 /// No new send later than this after the last beat that succeeded (half a lease).
 const SEND_AFTER_BEAT: Duration = Duration::from_secs(15);
 
+/// A reply that took longer than this does not tell the time: no question to Redis waits longer than 0.9 s.
+const STALE: Duration = Duration::from_secs(1);
+
 /// How long nothing new is sent after a shortage of descriptors or memory on this box.
 const REST: Duration = Duration::from_secs(1);
 
@@ -104,6 +107,8 @@ pub(crate) struct Worker {
     redis_is_well: Cell<bool>,
     /// This box has run out of something: nothing is sent for a moment.
     resting: Cell<bool>,
+    /// Told when a beat must go out at once.
+    doubt: Notify,
 }
 
 fn new_name() -> String {
@@ -141,6 +146,7 @@ impl Worker {
             clock: Cell::new((Instant::now(), 0)),
             redis_is_well: Cell::new(true),
             resting: Cell::new(false),
+            doubt: Notify::new(),
         }))
     }
 
@@ -162,6 +168,18 @@ impl Worker {
             && !self.unsettled.is_overdue()
     }
 
+    /// Whether a request of this batch may go out: it was not taken over meanwhile.
+    pub(crate) fn may_send_of(&self, held: &Held) -> bool {
+        held.session == self.session.get() && self.may_send()
+    }
+
+    /// Redis does not know of this worker's lease, whatever our clock says of it (which stands still while the machine
+    /// is suspended): nothing is sent until a beat has cleared it up.
+    fn doubt_lease(&self) {
+        self.beat_at.set(None);
+        self.doubt.notify_one();
+    }
+
     /// Redis's time now, as far as its replies told it; milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
         let (at, ms) = self.clock.get();
@@ -174,8 +192,12 @@ impl Worker {
         ms as f64 + at.elapsed().as_secs_f64() * 1000.0
     }
 
-    fn set_clock(&self, now_ms: u64) {
-        self.clock.set((Instant::now(), now_ms));
+    /// Takes Redis's time from a reply to a question sent at this instant. What lay about for long is no news: this
+    /// process stood still.
+    fn set_clock(&self, sent: Instant, now_ms: u64) {
+        if sent.elapsed() < STALE || self.clock.get().1 == 0 {
+            self.clock.set((Instant::now(), now_ms));
+        }
     }
 
     /// Keeps count of the rows that wait for a slot.

@@ -76,6 +76,17 @@ impl RedisServer {
         }
     }
 
+    /// Sends it a signal by name, such as `STOP`; nothing after [`RedisServer::kill`].
+    ///
+    /// # Panics
+    /// When the signal is none.
+    pub fn signal(&self, name: &str) {
+        if let Some(child) = &self.child {
+            let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+            assert!(sent.expect("kill is installed").success(), "no signal {name}");
+        }
+    }
+
     /// Its process id; 0 after [`RedisServer::kill`].
     pub fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)

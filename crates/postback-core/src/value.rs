@@ -2,9 +2,17 @@
 //!
 //! Parsing JSON is not here (`request`), nor is turning a value into URL text (`template`).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+/// How deep lists and objects may be nested in what is read back: what a request may have, and no more than a thread's
+/// stack has room for, whoever wrote it.
+const MAX_DEPTH: u32 = 128;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
 
 /// One JSON value of a row. Numbers and booleans keep the text in which they arrived, so that `1.10`
 /// and `12345678901234567890123` reach the partner digit for digit.
@@ -18,14 +26,28 @@ pub enum Value<'a> {
     /// A number, `true`, `false`: the characters of the JSON text; for a row's own entry the whole row.
     Literal(Cow<'a, str>),
     /// A JSON array.
+    #[serde(deserialize_with = "nested")]
     List(Vec<Value<'a>>),
     /// A JSON object, in the order of its text.
+    #[serde(deserialize_with = "nested")]
     Object(Vec<(Cow<'a, str>, Value<'a>)>),
 }
 
 /// The values of one row, in the order of [`crate::endpoint::Endpoint::names`]; where the body is the row itself
 /// one more value at the end, a [`Value::Literal`] that is the row's JSON text.
 pub type Row<'a> = Vec<Value<'a>>;
+
+/// Reads what a list or an object holds, unless it is nested too deep.
+fn nested<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<T, D::Error> {
+    let depth = DEPTH.get();
+    if depth >= MAX_DEPTH {
+        return Err(D::Error::custom("nested too deep"));
+    }
+    DEPTH.set(depth + 1);
+    let read = T::deserialize(reader);
+    DEPTH.set(depth);
+    read
+}
 
 impl Value<'_> {
     /// Whether there is something to show: not null, and not a list or object without a member that is not null
@@ -136,6 +158,17 @@ mod tests {
         let mut out = String::new();
         text(&all).push_json(&mut out);
         assert_eq!(serde_json::from_str::<String>(&out).unwrap(), all);
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_without_a_crash() {
+        // A list (3) of one (1), and so on; at the end null (0).
+        let lists = |n: usize| [[3, 1].repeat(n), vec![0]].concat();
+        assert!(postcard::from_bytes::<Value<'_>>(&lists(128)).is_ok());
+        for deep in [lists(129), lists(100_000), [[4, 1, 0].repeat(100_000), vec![0]].concat()] {
+            assert!(postcard::from_bytes::<Value<'_>>(&deep).is_err());
+            assert!(postcard::from_bytes::<Value<'_>>(&lists(128)).is_ok(), "the depth stuck");
+        }
     }
 
     #[test]

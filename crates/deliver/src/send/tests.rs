@@ -15,7 +15,7 @@ async fn send(
     postback: Prepared<'_>,
     time: Duration,
 ) -> Outcome {
-    super::send(slot, dialer, postback, Bounds { time, kept: MAX_BODY }).await.unwrap()
+    super::send(slot, dialer, postback, Bounds { time, kept: MAX_BODY }, || true).await.unwrap()
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -253,6 +253,20 @@ async fn at_most_64_kib_of_a_body_are_read() {
     check(64 * 1024, false).await;
     check(64 * 1024 + 1, true).await;
     check(10 * 1024 * 1024, true).await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_sent_any_more_once_there_is_a_connection_is_not_written() {
+    let sent = async {
+        let (origin, seen) = partner(|_| (OK.to_owned(), Then::Keep)).await;
+        let (mut slot, dialer) = (None, dialer());
+        let bounds = Bounds { time: LIMIT, kept: MAX_BODY };
+        let fenced = super::send(&mut slot, &dialer, post(&origin, "/"), bounds, || false).await;
+        assert!(matches!(fenced, Err(Unsent::Fenced)), "{fenced:?}");
+        send(&mut slot, &dialer, post(&origin, "/later"), LIMIT).await;
+        assert_eq!((seen.opened.get(), seen.requests.borrow().len()), (1, 1));
+    };
+    LocalSet::new().run_until(sent).await;
 }
 
 /// Sends twice to a partner that hangs up in between.

@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use postback_core::queue::{BEAT_EVERY, Beat, LEASE, Which};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Worker, new_name};
 
@@ -26,7 +26,8 @@ impl Worker {
                     which = Which::Next;
                     self.alive(sent, now_ms, held, taken);
                     // More of a dead worker's batches may be left than one beat takes.
-                    sleep(if taken > 0 { Duration::ZERO } else { BEAT_EVERY }).await;
+                    let wait = if taken > 0 { Duration::ZERO } else { BEAT_EVERY };
+                    drop(timeout(wait, self.doubt.notified()).await);
                 }
                 Some(Beat::Lost) => {
                     log::warn!("the lease of worker {name} was taken over: starting a new session");
@@ -43,7 +44,7 @@ impl Worker {
     fn alive(self: &Rc<Self>, sent: Instant, now_ms: u64, held: usize, taken: usize) {
         let was_silent = !self.may_send();
         self.beat_at.set(Some(sent));
-        self.set_clock(now_ms);
+        self.set_clock(sent, now_ms);
         if taken > 0 {
             log::warn!("took back {taken} batches from a worker that stopped beating");
         }

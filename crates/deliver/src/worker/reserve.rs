@@ -16,7 +16,7 @@ use postback_core::{
     },
     redis::RedisFailure,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Held, Item, Worker};
 use crate::{
@@ -123,13 +123,14 @@ impl Worker {
         };
         let session = self.session.get();
         self.reserving.set(true);
+        let sent = Instant::now();
         let got = self.taking.reserve(&ask).await;
         self.reserving.set(false);
         if matches!(got, Err(QueueError::Redis(RedisFailure::Lost(_)))) {
             self.adopt.set(true);
         }
         let Some(got) = self.note(got) else { return Brought::nothing(Some(LONGEST)) };
-        self.set_clock(got.now_ms);
+        self.set_clock(sent, got.now_ms);
         if rows > 0 {
             self.alone.set(got.status == "alone");
         }
@@ -161,6 +162,9 @@ impl Worker {
         let alone = got.status == "alone" && got.batches.is_empty();
         if changed || alone || got.status == "paused" {
             self.give_back_all();
+        }
+        if got.status == "no lease" {
+            self.doubt_lease();
         }
     }
 

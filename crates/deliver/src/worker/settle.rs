@@ -152,7 +152,10 @@ impl Worker {
     async fn tell(self: &Rc<Self>, name: &str, settle: Settle) {
         let was_overdue = loop {
             let answer = self.note(self.telling.settle(name, &settle).await);
-            if answer.is_some() {
+            if let Some(taken) = answer {
+                if !taken && name == *self.name.borrow() {
+                    self.doubt_lease();
+                }
                 break self.unsettled.is_overdue();
             }
             sleep(10 * EVERY).await;

@@ -10,7 +10,7 @@ use std::{
 use postback_core::{
     batch::{Source, encode},
     endpoint::{BodyTemplate, Endpoint, EndpointTemplate, Method, Unmatched},
-    id::LaneId,
+    id::{BatchId, LaneId},
     policy::Policy,
     queue::{Enqueue, EnqueueError, Enqueued, Queue, Reserve, Stats, Which},
     testing::RedisServer,
@@ -202,16 +202,50 @@ impl Stack {
         }
     }
 
+    pub(crate) fn redis_connection(&self) -> redis::Connection {
+        let client = redis::Client::open(self.redis.url_text()).expect("a URL");
+        client.get_connection().expect("redis")
+    }
+
+    /// Asks Redis itself.
+    pub(crate) fn redis_command(&self, words: &[&str]) -> redis::Value {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]).query(&mut self.redis_connection()).expect("an answer")
+    }
+
+    pub(crate) fn redis_time_ms(&self) -> u64 {
+        let now: (u64, u64) =
+            redis::cmd("TIME").query(&mut self.redis_connection()).expect("an answer");
+        now.0 * 1000 + now.1 / 1000
+    }
+
+    /// Writes a batch straight into Redis, ready in its lane; the counters know it too.
+    pub(crate) fn inject(&self, id: BatchId, bytes: &[u8], states: Option<&[u8]>) {
+        let stored = [&self.redis_time_ms().to_be_bytes()[..], bytes].concat();
+        let rows = bytes.get(1..3).map_or(1, |n| u16::from_be_bytes([n[0], n[1]]).max(1));
+        let size = stored.len() + states.map_or(0, <[u8]>::len);
+        let lane = id.lane();
+        let mut write = redis::pipe();
+        write.cmd("SET").arg(format!("pb:{{0}}:batch:{id}")).arg(stored);
+        if let Some(states) = states {
+            write.cmd("SET").arg(format!("pb:{{0}}:rows:{id}")).arg(states);
+        }
+        for (field, n) in [("accepted", rows.into()), ("pending", rows.into()), ("bytes", size)] {
+            write.cmd("HINCRBY").arg("pb:{0}:stats").arg(field).arg(n);
+        }
+        write.cmd("RPUSH").arg(format!("pb:{{0}}:lane:{lane}")).arg(id.as_str());
+        write.cmd("ZADD").arg("pb:{0}:lanes").arg("NX").arg(1).arg(lane.as_str());
+        write.exec(&mut self.redis_connection()).expect("stored");
+    }
+
     /// Two workers take the only batch that is ready and die with it.
     pub(crate) async fn crash_twice(&self) {
-        let client = redis::Client::open(self.redis.url_text()).expect("a URL");
-        let (mut redis, shard) = (client.get_connection().expect("redis"), &self.queue.shards()[0]);
+        let shard = &self.queue.shards()[0];
         for worker in ["w0", "w1"] {
             shard.beat(worker, Which::First, &[]).await.expect("a beat");
             let ask = Reserve { worker, rows: 1, batches: 1, of_lane: 1, ..Reserve::default() };
             assert_eq!(shard.reserve(&ask).await.expect("an answer").batches.len(), 1);
-            let end = redis::cmd("ZADD").arg("pb:{0}:workers").arg(1).arg(worker).exec(&mut redis);
-            end.expect("its lease ends");
+            self.redis_command(&["ZADD", "pb:{0}:workers", "1", worker]); // its lease ends
             shard.beat("reaper", Which::First, &[]).await.expect("a beat");
         }
     }

@@ -35,9 +35,18 @@ pub(crate) struct Sink {
 impl Sink {
     /// Starts one whose journal is a file of this name in `folder`.
     pub(crate) fn start(folder: &Path, name: &str, options: &[&str]) -> Sink {
+        Sink::run(folder, name, &[&["--listen", "127.0.0.1:0"], options].concat())
+    }
+
+    /// The same at a certain address.
+    pub(crate) fn start_at(folder: &Path, name: &str, address: &str) -> Sink {
+        Sink::run(folder, name, &["--listen", address])
+    }
+
+    fn run(folder: &Path, name: &str, options: &[&str]) -> Sink {
         let journal = folder.join(format!("{name}.journal"));
         let mut child = program("postback-bench")
-            .args(["sink", "--listen", "127.0.0.1:0", "--journal"])
+            .args(["sink", "--journal"])
             .arg(&journal)
             .args(options)
             .stdout(Stdio::piped())
