@@ -14,6 +14,7 @@ use postback_core::{
     batch::Batch,
     id::{BatchId, LaneId},
     queue::{LaneChange, Queue, QueueError, RowStates, Shard, Which},
+    redis::RedisFailure,
 };
 use tokio::{
     sync::Notify,
@@ -96,6 +97,8 @@ pub(crate) struct Worker {
     /// A batch that crashed two workers is held, or waits for this worker to hold nothing.
     alone: Cell<bool>,
     unsettled: Unsettled,
+    /// Told when Redis does not know this worker's lease any more.
+    unknown: Notify,
     /// When the last beat that succeeded was sent.
     beat_at: Cell<Option<Instant>>,
     /// Redis's time (milliseconds since 1970) at an instant of ours.
@@ -136,6 +139,7 @@ impl Worker {
             limit_changes: Cell::new(0),
             alone: Cell::new(false),
             unsettled: Unsettled::default(),
+            unknown: Notify::new(),
             beat_at: Cell::new(None),
             clock: Cell::new((Instant::now(), 0)),
             redis_is_well: Cell::new(true),
@@ -325,19 +329,19 @@ impl Worker {
         drop(self.telling.beat(&name, Which::Last, &[]).await);
     }
 
-    /// One log line when Redis goes away, and one when it is back.
+    /// Keeps what came of an exchange with Redis, for the log and for `/readyz`.
     fn note<T>(&self, result: Result<T, QueueError>) -> Option<T> {
         match result {
             Ok(value) => {
-                if !self.redis_is_well.replace(true) {
-                    log::info!("redis is back");
-                }
+                self.redis_is_well.set(true);
+                self.process.redis_did();
                 Some(value)
             }
+            // The next try opens another connection, and tells how Redis is.
+            Err(QueueError::Redis(RedisFailure::Closed(_))) => None,
             Err(error) => {
-                if self.redis_is_well.replace(false) {
-                    log::error!("{error}; waiting for it");
-                }
+                self.redis_is_well.set(false);
+                self.process.redis_failed(&error);
                 None
             }
         }

@@ -3,12 +3,15 @@
 use std::{rc::Rc, time::Duration};
 
 use postback_core::queue::{BEAT_EVERY, Beat, LEASE, Which};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Worker, new_name};
 
 /// A beat that failed is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// A worker whose lease is unknown to Redis, as after a FLUSHALL, beats this long after it was told so.
+const UNKNOWN: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether the lease is about to end.
 const FENCE: Duration = Duration::from_millis(500);
@@ -26,7 +29,10 @@ impl Worker {
                     which = Which::Next;
                     self.alive(sent, now_ms, held, taken);
                     // More of a dead worker's batches may be left than one beat takes.
-                    sleep(if taken > 0 { Duration::ZERO } else { BEAT_EVERY }).await;
+                    let wait = if taken > 0 { Duration::ZERO } else { BEAT_EVERY };
+                    if timeout(wait, self.unknown.notified()).await.is_ok() {
+                        sleep(UNKNOWN).await;
+                    }
                 }
                 Some(Beat::Lost) => {
                     log::warn!("the lease of worker {name} was taken over: starting a new session");

@@ -133,6 +133,9 @@ impl Worker {
         if rows > 0 {
             self.alone.set(got.status == "alone");
         }
+        if got.status == "no lease" {
+            self.unknown.notify_one();
+        }
         self.heed(&got);
         if session != self.session.get() {
             return Brought::nothing(None);
