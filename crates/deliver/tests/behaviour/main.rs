@@ -7,6 +7,8 @@ mod end_to_end;
 mod faults;
 mod isolation;
 mod limits;
+mod lost_replies;
 mod options;
+mod redis_trouble;
 mod start;
 mod support;
