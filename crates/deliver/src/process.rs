@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
 };
 
+use postback_core::{queue::QueueError, redis::Trouble};
 use tokio::sync::Notify;
 
 use crate::{
@@ -25,6 +26,7 @@ pub(crate) struct Process {
     pub(crate) dialer: Dialer,
     pub(crate) keys: SigningKeys,
     pub(crate) metrics: Metrics,
+    redis: Trouble,
     /// Lanes that would send more if there were slots, in the order in which they get one; those that are known to
     /// be prompt and have nothing in flight before the others.
     starved: RefCell<[Starved; 2]>,
@@ -58,12 +60,27 @@ impl Process {
             dialer,
             keys,
             metrics,
+            redis: Trouble::default(),
             starved: RefCell::default(),
             stopping: Cell::new(false),
             quiet: Notify::new(),
             idle: Cell::new(0),
             in_flight: Cell::new(0),
         })
+    }
+
+    /// One log line when Redis gets into trouble and for each new reason, whichever worker and connection finds it.
+    pub(crate) fn redis_failed(&self, error: &QueueError) {
+        if self.redis.failed(error.kind(), std::time::Instant::now()) {
+            log::error!("{error}; waiting for it");
+        }
+    }
+
+    /// One log line when Redis is well again.
+    pub(crate) fn redis_did(&self) {
+        if let Some(lasted) = self.redis.well(std::time::Instant::now()) {
+            log::info!("redis is back after {lasted:.1?}");
+        }
     }
 
     pub(crate) fn in_flight(&self) -> usize {

@@ -24,6 +24,9 @@ const LAST_SETTLE: Duration = Duration::from_secs(5);
 /// How long giving the leases back may take; all in all less than the 10 s that supervisord waits beyond the drain.
 const RETIRE: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether Redis still keeps what it is given.
+const WATCH: Duration = Duration::from_secs(5);
+
 /// Works until `shutdown` is over, then drains. Must run inside a `LocalSet` on a current-thread runtime.
 ///
 /// # Errors
@@ -49,12 +52,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
 
     tokio::pin!(shutdown);
     tokio::select! {
-        checked = wait_for_redis(&queue) => checked?,
+        checked = wait_for_redis(&queue, &process) => checked?,
         () = &mut shutdown => return Ok(()),
     }
     for worker in &workers {
         worker.start();
     }
+    tokio::task::spawn_local(watch_redis(queue));
     log::info!(
         "deliver {} takes postbacks from {}",
         env!("CARGO_PKG_VERSION"),
@@ -66,19 +70,39 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
 }
 
 /// Returns when Redis is there and is one that keeps what it is given.
-async fn wait_for_redis(queue: &Queue) -> anyhow::Result<()> {
-    let mut told = false;
+async fn wait_for_redis(queue: &Queue, process: &Process) -> anyhow::Result<()> {
     loop {
         match queue.check_server().await {
             Ok(()) => return Ok(()),
             Err(error @ (QueueError::Unsafe(..) | QueueError::Shards { .. })) => {
                 return Err(error.into());
             }
-            Err(error) if !told => log::error!("{error}; waiting for it"),
-            Err(_) => {}
+            Err(error) => process.redis_failed(&error),
         }
-        told = true;
         sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Tells once when Redis becomes one that would lose postbacks, as by a restart with other settings. Sending goes on:
+/// what is there is safest at the partners. After a FLUSHALL this also names the fleet's number of shards again.
+async fn watch_redis(queue: Queue) {
+    let mut told = String::new();
+    loop {
+        sleep(WATCH).await;
+        match queue.check_server().await {
+            Ok(()) if !told.is_empty() => {
+                log::info!("redis keeps postbacks again");
+                told.clear();
+            }
+            Err(error @ (QueueError::Unsafe(..) | QueueError::Shards { .. }))
+                if told != error.to_string() =>
+            {
+                told = error.to_string();
+                log::error!("{told}; sending goes on, but set it right");
+            }
+            // Other failures are the workers' to tell.
+            _ => {}
+        }
     }
 }
 

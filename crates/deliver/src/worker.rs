@@ -14,6 +14,7 @@ use postback_core::{
     batch::Batch,
     id::{BatchId, LaneId},
     queue::{LaneChange, Queue, QueueError, RowStates, Shard, Which},
+    redis::RedisFailure,
 };
 use tokio::{
     sync::Notify,
@@ -349,19 +350,19 @@ impl Worker {
         drop(self.telling.beat(&name, Which::Last, &[]).await);
     }
 
-    /// One log line when Redis goes away, and one when it is back.
+    /// Keeps what came of an exchange with Redis, for the log and for `/readyz`.
     fn note<T>(&self, result: Result<T, QueueError>) -> Option<T> {
         match result {
             Ok(value) => {
-                if !self.redis_is_well.replace(true) {
-                    log::info!("redis is back");
-                }
+                self.redis_is_well.set(true);
+                self.process.redis_did();
                 Some(value)
             }
+            // The next try opens another connection, and tells how Redis is.
+            Err(QueueError::Redis(RedisFailure::Closed(_))) => None,
             Err(error) => {
-                if self.redis_is_well.replace(false) {
-                    log::error!("{error}; waiting for it");
-                }
+                self.redis_is_well.set(false);
+                self.process.redis_failed(&error);
                 None
             }
         }

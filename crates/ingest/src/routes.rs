@@ -88,7 +88,11 @@ fn refusal(response: &ServiceResponse, id: &str) -> Option<HttpResponse> {
     }
     let own = response.response().error().and_then(|error| error.as_error::<Problem>());
     if status.is_server_error() {
-        log::warn!("request {id}: {}", own.map_or_else(|| status.to_string(), Problem::to_string));
+        // What Redis could not do is told once for all requests, by `store`.
+        let of_redis = status == StatusCode::SERVICE_UNAVAILABLE;
+        let level = if of_redis { log::Level::Debug } else { log::Level::Warn };
+        let text = own.map_or_else(|| status.to_string(), Problem::to_string);
+        log::log!(level, "request {id}: {text}");
     }
     Some(own.map_or_else(|| Problem::of_status(status).respond(id), |problem| problem.respond(id)))
 }

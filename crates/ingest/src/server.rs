@@ -18,9 +18,9 @@ use actix_web::{App, HttpServer, dev, middleware::from_fn, web};
 use anyhow::Context;
 use postback_core::{
     queue::{Queue, QueueError},
+    redis::Trouble,
     request::Limits,
 };
-use tokio::sync::OnceCell;
 
 use crate::{
     accept::Bounds,
@@ -55,7 +55,7 @@ pub struct Ingest {
 #[derive(Clone)]
 struct Shared {
     queue: Queue,
-    fit: Arc<OnceCell<()>>,
+    trouble: Arc<Trouble>,
     bounds: web::Data<Bounds>,
 }
 
@@ -66,7 +66,7 @@ struct Shared {
 pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
     let shared = Shared {
         queue: config.queue.open()?,
-        fit: Arc::default(),
+        trouble: Arc::default(),
         bounds: web::Data::new(Bounds {
             max_body: usize::try_from(config.max_body).unwrap_or(usize::MAX),
             max_backlog: config.max_backlog,
@@ -76,12 +76,10 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
             },
         }),
     };
-    match Store::new(&shared.queue, shared.fit.clone())?.check().await {
-        Ok(()) => {}
-        Err(error @ (QueueError::Unsafe(..) | QueueError::Shards { .. })) => {
-            return Err(error.into());
-        }
-        Err(error) => log::warn!("requests get 503 for now: {error}"),
+    // Anything else may pass, and is in the log.
+    let found = Store::new(&shared.queue, shared.trouble.clone())?.ready().await;
+    if let Err(error @ (QueueError::Unsafe(..) | QueueError::Shards { .. })) = found {
+        return Err(error.into());
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let (public, address) = serve(&shared, &config.listen, workers, routes::public)?;
@@ -97,9 +95,9 @@ fn serve(
 ) -> anyhow::Result<(dev::Server, SocketAddr)> {
     let shared = shared.clone();
     let app = move || {
-        let Shared { queue, fit, bounds } = shared.clone();
+        let Shared { queue, trouble, bounds } = shared.clone();
         App::new()
-            .data_factory(move || ready(Store::new(&queue, fit.clone())))
+            .data_factory(move || ready(Store::new(&queue, trouble.clone())))
             .app_data(bounds)
             .wrap(from_fn(routes::frame))
             .configure(routes)

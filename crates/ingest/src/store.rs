@@ -1,39 +1,61 @@
-//! The queue as ingest uses it: nothing is stored in a Redis that has not been found fit.
+//! The queue as ingest uses it: nothing is stored in a Redis that has not been found fit, and an operator hears of
+//! Redis's troubles once, not with each request.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use postback_core::queue::{Enqueue, EnqueueError, Enqueued, Queue, QueueError, Stats};
-use tokio::{sync::OnceCell, time::timeout};
+use postback_core::{
+    queue::{Enqueue, EnqueueError, Enqueued, Queue, QueueError, Stats},
+    redis::{RedisFailure, Trouble},
+};
+use tokio::{
+    sync::Mutex,
+    time::{timeout, timeout_at},
+};
 
 /// Within this a client hears that Redis is away; `--redis-url` to a dead address takes 0.9 s to connect.
 const PATIENCE: Duration = Duration::from_millis(1800);
+/// So often it is asked anew whether Redis is fit, and with each new connection: settings can be changed at any time.
+const FIT: Duration = Duration::from_secs(5);
 
 /// One worker's connection.
 pub(crate) struct Store {
     queue: Queue,
-    /// Whether Redis is set up as it must be, asked once by all workers together.
-    fit: Arc<OnceCell<()>>,
+    /// Over which connection Redis was found to be set up as it must be, and when.
+    fit: Mutex<Option<(u64, Instant)>>,
+    /// What all workers know of Redis.
+    trouble: Arc<Trouble>,
 }
 
 impl Store {
     /// With a connection of its own: it lives and ends with the worker thread that uses it.
-    pub(crate) fn new(queue: &Queue, fit: Arc<OnceCell<()>>) -> Result<Store, QueueError> {
-        Ok(Store { queue: queue.reopen()?, fit })
+    pub(crate) fn new(queue: &Queue, trouble: Arc<Trouble>) -> Result<Store, QueueError> {
+        Ok(Store { queue: queue.reopen()?, fit: Mutex::default(), trouble })
     }
 
-    /// Asks Redis once whether it will keep what it is given.
-    pub(crate) async fn check(&self) -> Result<(), QueueError> {
-        self.fit.get_or_try_init(|| self.queue.check_server()).await.copied()
+    /// Asks Redis whether it will keep what it is given, where that is not known.
+    async fn check(&self) -> Result<(), QueueError> {
+        let mut fit = self.fit.lock().await;
+        let connection = self.queue.connection().await?;
+        if fit.is_some_and(|(known, at)| known == connection && at.elapsed() < FIT) {
+            return Ok(());
+        }
+        *fit = None;
+        self.queue.check_server().await?;
+        *fit = Some((connection, Instant::now()));
+        Ok(())
     }
 
-    /// Whether rows can be stored now.
-    pub(crate) async fn ready(&self) -> Result<(), String> {
-        self.ask(self.queue.ping()).await
+    /// Whether rows can be stored now, as far as reading tells.
+    pub(crate) async fn ready(&self) -> Result<(), QueueError> {
+        self.ask(async || self.queue.ping().await).await
     }
 
     /// The counters of each shard.
-    pub(crate) async fn stats(&self) -> Result<Vec<Stats>, String> {
-        self.ask(async {
+    pub(crate) async fn stats(&self) -> Result<Vec<Stats>, QueueError> {
+        self.ask(async || {
             let mut stats = Vec::new();
             for shard in self.queue.shards() {
                 stats.push(shard.stats().await?);
@@ -44,8 +66,8 @@ impl Store {
     }
 
     /// How long the oldest row of all shards waits.
-    pub(crate) async fn oldest(&self) -> Result<Duration, String> {
-        self.ask(async {
+    pub(crate) async fn oldest(&self) -> Result<Duration, QueueError> {
+        self.ask(async || {
             let mut oldest = Duration::ZERO;
             for shard in self.queue.shards() {
                 oldest = oldest.max(shard.oldest_age().await?.unwrap_or_default());
@@ -57,15 +79,18 @@ impl Store {
 
     async fn ask<T>(
         &self,
-        question: impl Future<Output = Result<T, QueueError>>,
-    ) -> Result<T, String> {
-        let ask = async {
-            self.check().await?;
-            question.await
-        };
-        let answer =
-            timeout(PATIENCE, ask).await.map_err(|_| "redis does not answer".to_owned())?;
-        answer.map_err(|error| error.to_string())
+        question: impl AsyncFn() -> Result<T, QueueError>,
+    ) -> Result<T, QueueError> {
+        let asked = timeout(
+            PATIENCE,
+            once_more(async || {
+                self.check().await?;
+                question().await
+            }),
+        );
+        let answer = asked.await.unwrap_or_else(|_| Err(silent()));
+        self.note(answer.as_ref().err(), Trouble::answered);
+        answer
     }
 
     /// Stores a request's batches, all or none.
@@ -73,7 +98,42 @@ impl Store {
         &self,
         request: Enqueue<'_>,
     ) -> Result<Vec<Enqueued>, EnqueueError> {
-        self.check().await.map_err(|error| EnqueueError::NotEnqueued(error.to_string()))?;
-        self.queue.enqueue(request).await
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let stored = once_more(async || {
+            timeout_at(deadline, self.check()).await.unwrap_or_else(|_| Err(silent()))?;
+            let stored = timeout_at(deadline, self.queue.store(&request)).await;
+            stored.unwrap_or_else(|_| Err(RedisFailure::Lost("timed out".to_owned()).into()))
+        })
+        .await;
+        self.note(stored.as_ref().err(), Trouble::well);
+        Ok(stored?)
     }
+
+    /// One log line when Redis gets into trouble, for each new reason, and when it is well again.
+    fn note(&self, error: Option<&QueueError>, well: fn(&Trouble, Instant) -> Option<Duration>) {
+        let now = Instant::now();
+        match error {
+            Some(error) if self.trouble.failed(error.kind(), now) => {
+                log::error!("requests get 503: {error}");
+            }
+            Some(_) => {}
+            None => {
+                if let Some(lasted) = well(&self.trouble, now) {
+                    log::info!("redis is well again after {lasted:.1?}: requests are taken");
+                }
+            }
+        }
+    }
+}
+
+/// Tries a second time where the open connection turned out to be closed: a restart of Redis costs no request.
+async fn once_more<T>(work: impl AsyncFn() -> Result<T, QueueError>) -> Result<T, QueueError> {
+    match work().await {
+        Err(QueueError::Redis(RedisFailure::Closed(_))) => work().await,
+        result => result,
+    }
+}
+
+fn silent() -> QueueError {
+    RedisFailure::Unanswered.into()
 }

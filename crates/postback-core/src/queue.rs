@@ -77,6 +77,22 @@ pub enum QueueError {
     /// Redis is set up so that it would lose postbacks.
     #[error("redis at {0} would lose postbacks: {1}")]
     Unsafe(String, String),
+    /// There is no room for more.
+    #[error("the backlog in redis has reached --max-backlog")]
+    Full,
+}
+
+impl QueueError {
+    /// One word for the reason: Redis's own, such as `OOM`, or one of ours.
+    pub fn kind(&self) -> &str {
+        match self {
+            QueueError::Redis(failure) => failure.kind(),
+            QueueError::Answer(_) => "answer",
+            QueueError::Shards { .. } => "shards",
+            QueueError::Unsafe(..) => "unsafe",
+            QueueError::Full => "full",
+        }
+    }
 }
 
 /// Why rows were not stored.
@@ -88,6 +104,15 @@ pub enum EnqueueError {
     /// Whether it was stored is not known.
     #[error("{0}")]
     Unknown(String),
+}
+
+impl From<QueueError> for EnqueueError {
+    fn from(error: QueueError) -> EnqueueError {
+        match error {
+            QueueError::Redis(RedisFailure::Lost(_)) => EnqueueError::Unknown(error.to_string()),
+            _ => EnqueueError::NotEnqueued(error.to_string()),
+        }
+    }
 }
 
 /// A request's rows on their way into the queue.
@@ -197,6 +222,14 @@ impl Queue {
     /// # Errors
     /// See [`EnqueueError`].
     pub async fn enqueue(&self, request: Enqueue<'_>) -> Result<Vec<Enqueued>, EnqueueError> {
+        Ok(self.store(&request).await?)
+    }
+
+    /// As [`Queue::enqueue`], with the failure as it is.
+    ///
+    /// # Errors
+    /// [`RedisFailure::Lost`]: it may be stored. Others: nothing is.
+    pub async fn store(&self, request: &Enqueue<'_>) -> Result<Vec<Enqueued>, QueueError> {
         let shard = self.shard_of(request.lane);
         let most = request.max_backlog / self.shards.len() as u64;
         let ids: Vec<BatchId> =
@@ -209,19 +242,20 @@ impl Queue {
                     c.arg(id.as_str()).arg(batch.rows).arg(&batch.bytes[..]);
                 }
             })
-            .await
-            .map_err(|error| match error {
-                QueueError::Redis(RedisFailure::Lost(_)) => {
-                    EnqueueError::Unknown(error.to_string())
-                }
-                _ => EnqueueError::NotEnqueued(error.to_string()),
-            })?;
+            .await?;
         if reply.status != "ok" {
-            let text = "the backlog in redis has reached --max-backlog".to_owned();
-            return Err(EnqueueError::NotEnqueued(text));
+            return Err(QueueError::Full);
         }
         let stored = ids.iter().zip(request.batches);
         Ok(stored.map(|(id, batch)| Enqueued { id: *id, first: 0, rows: batch.rows }).collect())
+    }
+
+    /// Which connection is open, counted from 1: after a new one Redis may be another. Opens one when there is none.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses.
+    pub async fn connection(&self) -> Result<u64, QueueError> {
+        Ok(self.link.number().await?)
     }
 
     /// Whether Redis answers.

@@ -2,14 +2,25 @@
 //!
 //! Which keys and scripts there are is not known here (`queue`).
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    str::FromStr,
+    task::Poll,
+    time::Duration,
+};
 
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisError, Script,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisError,
+    Script, aio::MultiplexedConnection,
 };
 use thiserror::Error;
 use tokio::{sync::Mutex, time::Instant};
+
+mod trouble;
+
+pub use self::trouble::Trouble;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_millis(900);
@@ -17,6 +28,8 @@ const CONNECT: Duration = Duration::from_millis(900);
 const REPLY: Duration = Duration::from_millis(900);
 /// For so long after a failed connect no other is tried.
 const PAUSE: Duration = Duration::from_millis(200);
+/// After these a new connection is opened: it names its password anew, and may lead to another server.
+const RECONNECT: [&str; 2] = ["NOAUTH", "READONLY"];
 
 /// Where Redis is. Shows no password in `Debug` and `Display`.
 #[derive(Clone)]
@@ -28,12 +41,28 @@ pub enum RedisFailure {
     /// Not connected; nothing was sent.
     #[error("cannot reach redis at {0}: {1}")]
     Away(String, String),
-    /// Redis refused it; nothing was done.
+    /// Redis did not answer in time what was asked before; nothing was sent.
+    #[error("redis does not answer")]
+    Unanswered,
+    /// The connection had been closed before anything was sent; the next call opens another.
+    #[error("redis at {0} closed the connection")]
+    Closed(String),
+    /// Redis refused it; nothing was done. Begins with Redis's word for it, such as `OOM`.
     #[error("redis refused: {0}")]
     Refused(String),
     /// No answer came; whether it was done is not known.
     #[error("redis's answer was lost: {0}")]
     Lost(String),
+}
+
+impl RedisFailure {
+    /// One word for the reason: Redis's own, or `away`.
+    pub fn kind(&self) -> &str {
+        match self {
+            RedisFailure::Refused(text) => text.split(' ').next().unwrap_or_default(),
+            _ => "away",
+        }
+    }
 }
 
 impl FromStr for RedisUrl {
@@ -87,14 +116,20 @@ impl Link {
         Ok(Link { url, client, state: Mutex::default() })
     }
 
+    /// Which connection is open, counted from 1; opens one when there is none.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or refuses.
+    pub async fn number(&self) -> Result<u64, RedisFailure> {
+        Ok(self.connection().await?.1)
+    }
+
     /// Runs a command.
     ///
     /// # Errors
     /// See [`RedisFailure`]; never sends twice.
     pub async fn run<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, RedisFailure> {
-        let (mut connection, generation) = self.connection().await?;
-        let result = command.query_async(&mut connection).await;
-        self.judge(result, generation).await
+        self.send(async |connection| command.query_async(connection).await).await
     }
 
     /// Runs several commands in one write.
@@ -105,9 +140,7 @@ impl Link {
         &self,
         commands: &redis::Pipeline,
     ) -> Result<T, RedisFailure> {
-        let (mut connection, generation) = self.connection().await?;
-        let result = commands.query_async(&mut connection).await;
-        self.judge(result, generation).await
+        self.send(async |connection| commands.query_async(connection).await).await
     }
 
     /// Runs a script on the slot of `key`, loading it where Redis does not have it.
@@ -123,16 +156,19 @@ impl Link {
         let mut command = redis::cmd("EVALSHA");
         command.arg(script.get_hash()).arg(1).arg(key);
         fill(&mut command);
-        let (mut connection, generation) = self.connection().await?;
-        let mut result = command.query_async(&mut connection).await;
-        if matches!(&result, Err(e) if is_missing_script(e)) {
-            // Nothing was done, so this is the first sending.
-            result = match script.prepare_invoke().load_async(&mut connection).await {
-                Ok(_) => command.query_async(&mut connection).await,
-                Err(error) => Err(error),
-            };
+        let answer = self.run(&command).await;
+        if !matches!(&answer, Err(failure) if failure.kind() == "NOSCRIPT") {
+            return answer;
         }
-        self.judge(result, generation).await
+        // Nothing was done, so what follows is the first sending; and loading does nothing, answered or not.
+        let load = async |connection: &mut MultiplexedConnection| {
+            script.prepare_invoke().load_async(connection).await
+        };
+        self.send(load).await.map_err(|failure| match failure {
+            RedisFailure::Lost(text) => RedisFailure::Away(self.url.to_string(), text),
+            other => other,
+        })?;
+        self.run(&command).await
     }
 
     /// Subscribes to channels on a connection of its own.
@@ -171,9 +207,36 @@ impl Link {
                 Ok((connection, state.generation))
             }
             Err(error) => {
-                let failure = RedisFailure::Away(self.url.to_string(), error.to_string());
+                let failure = refusal(&error)
+                    .unwrap_or_else(|| RedisFailure::Away(self.url.to_string(), error.to_string()));
                 state.failed = Some((Instant::now(), failure.clone()));
                 Err(failure)
+            }
+        }
+    }
+
+    /// Sends something and waits for the answer.
+    async fn send<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, RedisFailure> {
+        let (mut connection, number) = self.connection().await?;
+        let mut asking = pin!(ask(&mut connection));
+        // redis-rs tells a connection that was closed before from one that breaks now by nothing but this: the first
+        // is found at once, before the task that writes could run. (All our programs have one thread a runtime.)
+        let at_once = poll_fn(|context| match asking.as_mut().poll(context) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match at_once.await {
+            Some(Err(error)) if error.is_connection_dropped() => {
+                self.forget(number, None).await;
+                Err(RedisFailure::Closed(self.url.to_string()))
+            }
+            Some(result) => self.judge(result, number).await,
+            None => {
+                let result = asking.await;
+                self.judge(result, number).await
             }
         }
     }
@@ -181,25 +244,48 @@ impl Link {
     async fn judge<T>(
         &self,
         result: Result<T, RedisError>,
-        generation: u64,
+        number: u64,
     ) -> Result<T, RedisFailure> {
         let error = match result {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        if error.code().is_some() && !error.is_unrecoverable_error() && !error.is_io_error() {
-            return Err(RedisFailure::Refused(error.to_string()));
+        let Some(failure) = refusal(&error) else {
+            self.forget(number, None).await;
+            return Err(RedisFailure::Lost(error.to_string()));
+        };
+        if RECONNECT.contains(&failure.kind()) {
+            self.forget(number, Some((Instant::now(), failure.clone()))).await;
         }
+        Err(failure)
+    }
+
+    /// Opens another connection the next time, or after a pause when this one's failure is given.
+    async fn forget(&self, number: u64, failed: Option<(Instant, RedisFailure)>) {
         let mut state = self.state.lock().await;
-        if state.generation == generation {
+        if state.generation == number {
             state.connection = None;
+            state.failed = failed;
         }
-        Err(RedisFailure::Lost(error.to_string()))
     }
 }
 
-fn is_missing_script(error: &RedisError) -> bool {
-    error.code() == Some("NOSCRIPT")
+/// What Redis itself said, if it did.
+fn refusal(error: &RedisError) -> Option<RedisFailure> {
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        let text = "WRONGPASS the user or password in --redis-url is not this redis's";
+        return Some(RedisFailure::Refused(text.to_owned()));
+    }
+    let errors = error.clone().into_server_errors()?;
+    let (_, first) = errors.first()?;
+    let details = first.details().unwrap_or_default();
+    // So Redis refuses, before any other check, what is long from a client that gave no password.
+    if details.starts_with("Protocol error: unauthenticated") {
+        return Some(RedisFailure::Refused("NOAUTH Authentication required.".to_owned()));
+    }
+    // Which line of which script it was helps nobody.
+    let details = details.split(" script: ").next().unwrap_or_default();
+    Some(RedisFailure::Refused(format!("{} {details}", first.code()).trim_end().to_owned()))
 }
 
 #[cfg(test)]

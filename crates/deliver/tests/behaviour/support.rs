@@ -1,5 +1,7 @@
 //! A private stack for tests: a redis-server, the sink as the partner, and `deliver` processes.
 
+mod daemons;
+mod proxy;
 mod sink;
 
 use std::{
@@ -17,7 +19,11 @@ use postback_core::{
     value::{Row, Value},
 };
 
-pub(crate) use self::sink::{Seen, Sink};
+pub(crate) use self::{
+    daemons::{Answer, Daemons},
+    proxy::{How, Proxy},
+    sink::{Seen, Sink},
+};
 
 pub(crate) struct Stack {
     pub(crate) redis: RedisServer,
@@ -39,6 +45,23 @@ pub(crate) fn program(name: &str) -> Command {
 /// Rows of one value each, the numbers from 0.
 pub(crate) fn numbers(rows: u32) -> Vec<Row<'static>> {
     (0..rows).map(|n| vec![Value::Literal(n.to_string().into())]).collect()
+}
+
+/// Runs a check on every case at once.
+pub(crate) fn all<const N: usize, T, F>(cases: [T; N], check: fn(T) -> F)
+where
+    T: Copy + std::fmt::Debug + Send + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let run = move |case| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(check(case));
+    };
+    let running = cases.map(|case| std::thread::spawn(move || run(case)));
+    let ended = cases.into_iter().zip(running);
+    let failed: Vec<_> =
+        ended.filter_map(|(case, run)| run.join().is_err().then_some(case)).collect();
+    assert!(failed.is_empty(), "failed: {failed:?}");
 }
 
 impl Stack {

@@ -1,0 +1,456 @@
+//! Redis in trouble, of every kind that one machine can stage: what clients hear, what the logs say, and that both
+//! daemons go on by themselves when it is well again.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use postback_core::testing::RedisServer;
+
+use crate::support::{Answer, Daemons, Stack, all};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A kind of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Killed,
+    Stopped,
+    Loading,
+    ReadOnly,
+    MisConf,
+    NoReplicas,
+    Full,
+    NoAuth,
+    WrongPass,
+}
+
+use Kind::{Full, Killed, Loading, MisConf, NoAuth, NoReplicas, ReadOnly, Stopped, WrongPass};
+
+impl Kind {
+    /// How Redis is started for it.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            // Microseconds a key: the commands of `stage` take four seconds.
+            Loading => &["--key-load-delay", "500"],
+            // Saving fails while there is a folder of that name.
+            MisConf => &["--save", "3600 1000000", "--dbfilename", "blocked"],
+            _ => &[],
+        }
+    }
+
+    /// A word of the log line that tells of it.
+    fn word(self) -> &'static str {
+        match self {
+            Killed | Stopped | Loading => "redis",
+            ReadOnly => "READONLY",
+            MisConf => "MISCONF",
+            NoReplicas => "NOREPLICAS",
+            Full => "OOM",
+            NoAuth => "NOAUTH",
+            WrongPass => "WRONGPASS",
+        }
+    }
+
+    /// How long it lasts at least.
+    fn lasts(self) -> Duration {
+        Duration::from_secs(if self == Stopped { 10 } else { 3 })
+    }
+
+    /// What both `/readyz` say. A full Redis answers, and takes all that deliver tells it.
+    fn ready(self) -> (u16, u16) {
+        if self == Full { (200, 200) } else { (503, 503) }
+    }
+}
+
+/// A command from its words; `''` is an empty one.
+fn command(text: &str) -> redis::Cmd {
+    let mut parts = text.split(' ').map(|part| if part == "''" { "" } else { part });
+    redis::cmd(parts.next().unwrap()).arg(parts.collect::<Vec<_>>()).to_owned()
+}
+
+fn try_ask<T: redis::FromRedisValue>(redis: &RedisServer, text: &str) -> redis::RedisResult<T> {
+    command(text).query(&mut redis::Client::open(redis.url_text())?.get_connection()?)
+}
+
+fn ask<T: redis::FromRedisValue>(redis: &RedisServer, text: &str) -> T {
+    try_ask(redis, text).unwrap()
+}
+
+fn tell(redis: &RedisServer, command: &str) {
+    ask::<redis::Value>(redis, command);
+}
+
+/// One case: the daemons, and what was answered to each row.
+struct Case {
+    kind: Kind,
+    daemons: Daemons,
+    /// The operator's connection, open before any password changes.
+    operator: redis::Connection,
+    codes: BTreeMap<u32, String>,
+}
+
+impl Case {
+    fn start(kind: Kind) -> Case {
+        let stack = Stack::start_with(kind.options());
+        let mut url = stack.redis.url_text();
+        if kind == WrongPass {
+            tell(&stack.redis, "ACL SETUSER pb on >old ~* &* +@all");
+            url += "?user=pb&pass=old";
+        }
+        let operator =
+            redis::Client::open(stack.redis.url_text()).unwrap().get_connection().unwrap();
+        let daemons = Daemons::start(stack, &url, &url);
+        Case { kind, daemons, operator, codes: BTreeMap::new() }
+    }
+
+    fn operate(&mut self, text: &str) {
+        command(text).query::<redis::Value>(&mut self.operator).unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.daemons.stack.redis.pid().to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn blocked(&self) -> std::path::PathBuf {
+        self.daemons.stack.redis.dir().join("blocked")
+    }
+
+    fn stage(&mut self) {
+        match self.kind {
+            Killed => self.daemons.stack.redis.kill(),
+            Stopped => self.signal("STOP"),
+            Loading => {
+                let mut fill = redis::pipe();
+                (0..8192)
+                    .for_each(|n| _ = fill.cmd("SET").arg(format!("other:{n}")).arg(n).ignore());
+                fill.query::<()>(&mut self.operator).unwrap();
+                self.daemons.stack.redis.kill();
+                self.daemons.stack.redis.up();
+            }
+            ReadOnly => self.operate("REPLICAOF 127.0.0.1 1"),
+            MisConf => {
+                std::fs::create_dir(self.blocked()).unwrap();
+                self.operate("BGSAVE");
+            }
+            NoReplicas => self.operate("CONFIG SET min-replicas-to-write 1"),
+            Full => self.operate("CONFIG SET maxmemory 1mb"),
+            NoAuth => {
+                self.operate("CONFIG SET requirepass secret");
+                self.operate("CLIENT KILL TYPE normal SKIPME yes");
+            }
+            WrongPass => {
+                self.operate("ACL SETUSER pb resetpass >new");
+                self.operate("CLIENT KILL USER pb");
+            }
+        }
+    }
+
+    fn heal(&mut self) {
+        match self.kind {
+            Killed => self.daemons.stack.redis.up(),
+            Stopped => self.signal("CONT"),
+            Loading => {} // by itself
+            ReadOnly => self.operate("REPLICAOF NO ONE"),
+            MisConf => {
+                std::fs::remove_dir(self.blocked()).unwrap();
+                self.operate("BGSAVE");
+            }
+            NoReplicas => self.operate("CONFIG SET min-replicas-to-write 0"),
+            Full => self.operate("CONFIG SET maxmemory 0"),
+            NoAuth => self.operate("CONFIG SET requirepass ''"),
+            WrongPass => self.operate("ACL SETUSER pb resetpass >old"),
+        }
+    }
+
+    /// Posts a row of its own number and keeps the answer's code.
+    fn post(&mut self) -> Answer {
+        let n = self.codes.len() as u32;
+        let answer = self.daemons.post("/x", n);
+        self.codes.insert(n, answer.code().to_owned());
+        answer
+    }
+
+    /// The client's side of a refusal.
+    fn check_refusal(&self, answer: &Answer) {
+        let kind = self.kind;
+        assert_eq!(answer.status, 503, "{kind:?}: {answer:?}");
+        assert!(answer.took < Duration::from_secs(2), "{kind:?}: {answer:?}");
+        let text = answer.text.to_lowercase();
+        assert!(text.contains("\r\nretry-after: 2\r\n"), "{kind:?}: {answer:?}");
+        assert!(text.contains("application/problem+json"), "{kind:?}: {answer:?}");
+        assert!(["not_enqueued", "unknown"].contains(&answer.code()), "{kind:?}: {answer:?}");
+    }
+
+    /// The trouble, from its begin to its end.
+    fn suffer(&mut self) {
+        let kind = self.kind;
+        self.stage();
+        // A save that fails takes Redis a moment to notice.
+        let first = self.until_status(503);
+        self.check_refusal(&first);
+        let (since, cpu) = (Instant::now(), self.daemons.cpu());
+        self.daemons.until(&format!("{kind:?}: readiness {:?}", kind.ready()), || {
+            self.daemons.ready() == kind.ready()
+        });
+        while since.elapsed() < kind.lasts() {
+            let answer = self.post();
+            if kind == Loading && answer.status == 202 {
+                break;
+            }
+            self.check_refusal(&answer);
+            std::thread::sleep(Duration::from_millis(50)); // a client that keeps asking
+        }
+        let used = self.daemons.cpu().saturating_sub(cpu);
+        let share = used.as_secs_f64() / since.elapsed().as_secs_f64();
+        assert!(share < 0.3, "{kind:?}: {share:.2} of a core used while redis was in trouble");
+        let unknown = self.codes.values().filter(|code| *code == "unknown").count();
+        let most = if [Stopped, Loading].contains(&kind) { 8 } else { 0 };
+        assert!(unknown <= most, "{kind:?}: {unknown} answers unknown");
+    }
+
+    fn until_status(&mut self, status: u16) -> Answer {
+        let since = Instant::now();
+        loop {
+            let answer = self.post();
+            if answer.status == status {
+                return answer;
+            }
+            assert!(since.elapsed() < SOON, "{:?}: {answer:?}", self.kind);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Each change is one line in each daemon's log.
+    fn check_logs(&self) {
+        let kind = self.kind;
+        for (daemon, bad, well) in [
+            ("ingest", "requests get 503", "redis is well again"),
+            ("deliver", "waiting for it", "redis is back"),
+        ] {
+            let (bad, well) = (self.daemons.lines(daemon, bad), self.daemons.lines(daemon, well));
+            if kind == Full && daemon == "deliver" {
+                assert!(bad.is_empty(), "{kind:?}: {bad:?}");
+                continue;
+            }
+            // A Redis that starts is away, then loading; a connection that is cut tells of it first.
+            let most = match kind {
+                Killed | Loading | NoAuth | WrongPass => 2,
+                _ => 1,
+            };
+            assert!((1..=most).contains(&bad.len()), "{kind:?}, {daemon}: {bad:?}");
+            assert!(bad.iter().any(|line| line.contains(kind.word())), "{kind:?}: {bad:?}");
+            assert_eq!(well.len(), 1, "{kind:?}, {daemon}: {well:?} after {bad:?}");
+        }
+    }
+
+    fn until_told(&mut self) {
+        let since = Instant::now();
+        let told = |case: &Case| {
+            let deliver = case.kind == Full || !case.daemons.lines("deliver", "is back").is_empty();
+            deliver && !case.daemons.lines("ingest", "is well again").is_empty()
+        };
+        while !told(self) {
+            assert!(since.elapsed() < SOON, "{:?}: {}", self.kind, self.daemons.log("deliver"));
+            let answer = self.post();
+            // Another thread of ingest may be waiting for its own connection.
+            let is_well = answer.status == 202 || since.elapsed() < Duration::from_secs(3);
+            assert!(is_well, "{:?}: after it was well: {answer:?}", self.kind);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What was accepted arrived once, what was refused never.
+    async fn check_rows(&self) {
+        let kind = self.kind;
+        let accepted = self.codes.values().filter(|code| code.is_empty()).count();
+        self.daemons.stack.until_seen(accepted).await;
+        self.daemons.stack.until(SOON, "all delivered", |stats| stats.pending == 0).await;
+        let mut times: BTreeMap<u32, usize> = BTreeMap::new();
+        for seen in self.daemons.stack.seen() {
+            if let Some(n) = seen.target.strip_prefix("/x?n=") {
+                *times.entry(n.parse().unwrap()).or_default() += 1;
+            }
+        }
+        for (n, code) in &self.codes {
+            let times = times.get(n).copied().unwrap_or_default();
+            let right = match code.as_str() {
+                "" => times == 1,
+                "unknown" => times <= 1,
+                _ => times == 0,
+            };
+            assert!(right, "{kind:?}: row {n}, answered `{code}`, arrived {times} times");
+        }
+    }
+}
+
+async fn check(kind: Kind) {
+    let mut case = Case::start(kind);
+    case.until_status(202);
+    case.daemons.until("readiness", || case.daemons.ready() == (200, 200));
+    if kind == Full {
+        case.daemons.stack.enqueue_numbers("/slow/20?b={n}", 0..4_000).await;
+    }
+    case.suffer();
+    if kind == Full {
+        let stack = &case.daemons.stack;
+        stack.until(SOON, "the backlog's end", |stats| stats.pending == 0).await;
+    }
+    case.heal();
+    case.until_status(202);
+    case.daemons.until("readiness", || case.daemons.ready() == (200, 200));
+    case.until_told();
+    case.check_logs();
+    case.check_rows().await;
+}
+
+#[test]
+fn in_every_trouble_clients_hear_it_each_change_is_one_line_and_nothing_needs_a_restart() {
+    all([Killed, Stopped, Loading, ReadOnly, MisConf, NoReplicas, Full, NoAuth, WrongPass], check);
+}
+
+/// Both daemons start while there is no Redis, or one that does not answer.
+async fn check_start(signal: Option<&'static str>) {
+    let mut stack = Stack::start();
+    let url = stack.redis.url_text();
+    let pid = stack.redis.pid().to_string();
+    let send = |name: &str| {
+        let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    };
+    match signal {
+        Some(name) => send(name),
+        None => stack.redis.kill(),
+    }
+    let mut daemons = Daemons::start(stack, &url, &url);
+    for n in 0..4 {
+        let answer = daemons.post("/x", n);
+        assert_eq!((answer.status, answer.code()), (503, "not_enqueued"), "{answer:?}");
+        assert!(answer.text.to_lowercase().contains("retry-after"), "{answer:?}");
+        assert!(answer.took < Duration::from_secs(2), "{answer:?}");
+    }
+    assert_eq!(daemons.ready(), (503, 503));
+    match signal {
+        Some(_) => send("CONT"),
+        None => daemons.stack.redis.up(),
+    }
+    daemons.until("readiness", || daemons.ready() == (200, 200));
+    daemons.until("a row taken", || daemons.post("/x", 9).status == 202);
+    daemons.stack.until_seen(1).await;
+    for (daemon, bad) in [("ingest", "requests get 503"), ("deliver", "waiting for it")] {
+        let lines = daemons.lines(daemon, bad);
+        assert!((1..=2).contains(&lines.len()), "{lines:?}");
+    }
+    assert!(daemons.stack.seen().iter().all(|seen| seen.target == "/x?n=9"));
+}
+
+#[test]
+fn both_daemons_start_before_redis_and_go_on_when_it_comes() {
+    all([None, Some("STOP")], check_start);
+}
+
+/// Waits until Redis holds a key's field, or any value.
+fn until_key(daemons: &Daemons, command: &str) {
+    daemons
+        .until(command, || ask::<redis::Value>(&daemons.stack.redis, command) != redis::Value::Nil);
+}
+
+#[tokio::test]
+async fn a_flush_of_scripts_or_of_all_keys_costs_no_error_and_leaves_no_worker_in_limbo() {
+    let stack = Stack::start();
+    let url = stack.redis.url_text();
+    let daemons = Daemons::start(stack, &url, &url);
+    let taken = |n| assert_eq!(daemons.post("/x", n).status, 202);
+    daemons.until("a row taken", || daemons.post("/x", 0).status == 202);
+    daemons.stack.until_seen(1).await;
+    for n in 1..4 {
+        tell(&daemons.stack.redis, "SCRIPT FLUSH");
+        taken(n);
+        daemons.stack.until_seen(1 + n as usize).await;
+    }
+    // Rows that are in flight, unsent and waiting for a retry when all keys go.
+    daemons.stack.enqueue_numbers("/slow/500?b={n}", 0..500).await;
+    daemons.stack.enqueue_numbers("/status/500?b={n}", 0..5).await;
+    daemons.stack.until_seen(4 + 64).await;
+    tell(&daemons.stack.redis, "FLUSHALL");
+    let since = Instant::now();
+    taken(100);
+    daemons.until("a row after FLUSHALL", || {
+        daemons.stack.seen().iter().any(|seen| seen.target == "/x?n=100")
+    });
+    println!("FLUSHALL: a new row was sent after {:?}", since.elapsed());
+    until_key(&daemons, "HGET pb:{0}:clock shards");
+    // What the old session held and had in flight when the keys went tells nothing that counts.
+    let stats = daemons.stack.until(SOON, "delivery", |stats| stats.delivered == 1).await;
+    assert_eq!((stats.accepted, stats.pending, stats.dead), (1, 0, 0));
+    let raw: BTreeMap<String, i64> = ask(&daemons.stack.redis, "HGETALL pb:{0}:stats");
+    assert!(raw.values().all(|n| *n >= 0), "{raw:?}");
+    let workers: Vec<String> = ask(&daemons.stack.redis, "ZRANGE pb:{0}:workers 0 -1");
+    assert_eq!(workers.len(), 1, "{workers:?}");
+    for (keys, known) in [("worker:", &workers), ("held:", &workers), ("rows:", &vec![])] {
+        let left: Vec<String> = ask(&daemons.stack.redis, &format!("KEYS pb:{{0}}:{keys}*"));
+        let unknown = |key: &&String| !known.iter().any(|worker| key.ends_with(worker.as_str()));
+        assert_eq!(left.iter().find(unknown), None, "brought back by a late settle");
+    }
+    assert_eq!(daemons.lines("deliver", "starting a new session").len(), 1);
+    assert_eq!(daemons.lines("deliver", "waiting for it"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_restart_of_redis_between_two_requests_costs_neither() {
+    let stack = Stack::start();
+    let url = stack.redis.url_text();
+    let mut daemons = Daemons::start(stack, &url, &url);
+    for n in 0..20 {
+        daemons.until("a row taken", || daemons.post("/x", n).status == 202);
+    }
+    daemons.stack.redis.kill();
+    daemons.stack.redis.up();
+    daemons.until("loaded", || try_ask::<String>(&daemons.stack.redis, "PING").is_ok());
+    for n in 20..40 {
+        let answer = daemons.post("/x", n);
+        assert_eq!(answer.status, 202, "{n}: {answer:?}");
+    }
+    daemons.stack.until(SOON, "delivery", |stats| stats.delivered == 40).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_would_lose_postbacks_gets_none_and_what_it_holds_is_sent() {
+    let stack = Stack::start();
+    let url = stack.redis.url_text();
+    let daemons = Daemons::start(stack, &url, &url);
+    daemons.until("a row taken", || daemons.post("/x", 0).status == 202);
+    daemons.stack.enqueue_numbers("/slow/100?b={n}", 0..8_000).await;
+    tell(&daemons.stack.redis, "CONFIG SET maxmemory-policy allkeys-lru");
+    daemons.until("a refusal", || daemons.post("/x", 1).code() == "not_enqueued");
+    daemons.until("deliver's line", || !daemons.lines("deliver", "would lose").is_empty());
+    daemons.stack.until(SOON, "delivery", |stats| stats.pending == 0).await;
+    assert_eq!(daemons.ready(), (503, 200));
+    tell(&daemons.stack.redis, "CONFIG SET maxmemory-policy noeviction");
+    daemons.until("a row taken", || daemons.post("/x", 2).status == 202);
+    daemons.until("deliver's line", || !daemons.lines("deliver", "keeps postbacks").is_empty());
+    let told = daemons.lines("deliver", "would lose");
+    assert!(told.len() == 1 && told[0].contains("noeviction"), "{told:?}");
+    let told = daemons.lines("ingest", "would lose");
+    assert!(told.len() == 1 && told[0].contains("noeviction"), "{told:?}");
+}
+
+#[tokio::test]
+async fn requests_refused_while_redis_is_away_take_no_memory() {
+    let stack = Stack::start();
+    let url = stack.redis.url_text();
+    let mut daemons = Daemons::start(stack, &url, &url);
+    daemons.until("a row taken", || daemons.post("/x", 0).status == 202);
+    daemons.stack.redis.kill();
+    let refuse = || (0..1_500).for_each(|n| assert_eq!(daemons.post("/x", n).status, 503));
+    refuse(); // buffers find their size
+    let before = daemons.ingest_memory();
+    refuse();
+    refuse();
+    let after = daemons.ingest_memory();
+    println!("ingest: {before} KiB before, {after} KiB after 3,000 refused requests");
+    assert!(after < before + 2_048, "{before} KiB before, {after} KiB after");
+}
