@@ -14,10 +14,9 @@ end
 
 local lease = redis.call('ZSCORE', P .. 'workers', worker)
 local late = not lease or tonumber(lease) == 0
-if not late then
-  if number <= (tonumber(redis.call('HGET', hash, 'settle')) or 0) then return { 'again', now } end
-  redis.call('HSET', hash, 'settle', number)
-end
+if number <= (tonumber(redis.call('HGET', hash, 'settle')) or 0) then return { late and 'late' or 'again', now } end
+redis.call('HSET', hash, 'settle', number)
+if late then redis.call('EXPIRE', hash, 3600) end -- nobody else removes it
 
 -- Turns waits into times and finds the least not-before anew.
 local function resolve_waits(states)
