@@ -5,11 +5,7 @@ local LEASE, SILENCE, MOST_CRASHES = 30000, 10000, 4
 local worker, first = ARGV[1], ARGV[2] == 'first'
 
 -- Time never runs backwards, whatever Redis's clock does.
-local last = tonumber(redis.call('HGET', P .. 'clock', 'last')) or 0
-if now < last then
-  redis.call('HINCRBY', P .. 'clock', 'offset', last - now)
-  now = last
-end
+if real < last then redis.call('HINCRBY', P .. 'clock', 'offset', last - real) end
 -- No beat from anyone: Redis was away, and nobody is to be blamed for it.
 local beat = tonumber(redis.call('HGET', P .. 'clock', 'beat'))
 if beat and now - beat > SILENCE then

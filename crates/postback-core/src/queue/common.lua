@@ -7,10 +7,14 @@ local PENDING, DROPPED, DEAD, WAITING = 0, 2, 10, 255 -- DEAD and up to WAITING:
 
 local function clock()
   local time = redis.call('TIME')
-  local offset = tonumber(redis.call('HGET', P .. 'clock', 'offset')) or 0
-  return time[1] * 1000 + math.floor(time[2] / 1000) + offset
+  local kept = redis.call('HMGET', P .. 'clock', 'offset', 'last')
+  local offset, last = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0
+  return time[1] * 1000 + math.floor(time[2] / 1000) + offset, last
 end
-local now = clock()
+-- Set back, Redis's clock stands still for us until a beat has put the offset right: what is reckoned meanwhile from a
+-- time that has been would be due at once afterwards.
+local real, last = clock()
+local now = math.max(real, last)
 
 -- Counters are added up here and written once, by write_counts.
 local counts, minutes = {}, {}

@@ -92,9 +92,11 @@ impl Shard {
     /// When Redis fails.
     pub async fn now_ms(&self) -> Result<u64, QueueError> {
         let mut ask = redis::pipe();
-        ask.cmd("TIME").cmd("HGET").arg(self.key("clock")).arg("offset");
-        let ((s, us), offset): ((u64, u64), Option<i64>) = self.link.run_all(&ask).await?;
-        Ok((s * 1000 + us / 1000).saturating_add_signed(offset.unwrap_or_default()))
+        ask.cmd("TIME").cmd("HMGET").arg(self.key("clock")).arg("offset").arg("last");
+        let ((s, us), (offset, last)): ((u64, u64), (Option<i64>, Option<u64>)) =
+            self.link.run_all(&ask).await?;
+        let real = (s * 1000 + us / 1000).saturating_add_signed(offset.unwrap_or_default());
+        Ok(real.max(last.unwrap_or_default()))
     }
 
     /// Why and since when the fleet is paused, if it is.
