@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 /// One process is one thread: more cores are more processes (ARCHITECTURE.md, Decisions).
 fn start(config: Config) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async {
+    let ended = LocalSet::new().block_on(&runtime, async {
         let (mut term, mut int) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut any = async move || tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} };
@@ -44,5 +44,8 @@ fn start(config: Config) -> anyhow::Result<()> {
             });
         };
         run(config, shutdown).await
-    })
+    });
+    // A thread may wait for silent name servers, for longer than supervisord waits for us.
+    runtime.shutdown_background();
+    ended
 }

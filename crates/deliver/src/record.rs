@@ -1,8 +1,10 @@
 //! What the delivery log keeps of an attempt.
 
 use postback_core::{
-    attempt::{Next, Outcome},
-    endpoint::Filled,
+    attempt::{Cause, Next, Outcome},
+    batch::Batch,
+    endpoint::{Filled, Method},
+    id::PostbackId,
     queue::{Record, Recorded},
 };
 
@@ -88,5 +90,42 @@ fn error(attempted: &Attempted, next: Next) -> Option<String> {
             }
             None => format!("status {}", response.status),
         }),
+    }
+}
+
+/// What is known of rows that die because their batch cannot be sent.
+pub(crate) struct Buried<'a> {
+    /// The batch, where it could be read.
+    pub(crate) batch: Option<&'a Batch>,
+    /// Redis's time, as the next one; milliseconds since 1970.
+    pub(crate) stored_at_ms: u64,
+    pub(crate) at_ms: u64,
+    pub(crate) cause: Cause,
+    /// For people.
+    pub(crate) why: &'a str,
+}
+
+impl Buried<'_> {
+    /// The log's record of one of the rows, without its URL.
+    pub(crate) fn record(&self, id: PostbackId) -> Record {
+        let batch = self.batch;
+        Record {
+            id: id.to_string(),
+            request_id: batch.map_or_else(String::new, |b| b.source(id.row).request_id.clone()),
+            reference: None,
+            host: batch.map_or_else(String::new, |batch| batch.endpoint.origin().host_port()),
+            method: batch.map_or(Method::Get, |batch| batch.endpoint.template().method),
+            url: String::new(),
+            unmatched: Vec::new(),
+            accepted_at_ms: self.stored_at_ms,
+            attempt: 0,
+            at_ms: self.at_ms,
+            status: 0,
+            error: Some(self.why.to_owned()),
+            response_time_us: 0,
+            response_body: String::new(),
+            truncated: false,
+            then: Recorded::Dead(self.cause),
+        }
     }
 }

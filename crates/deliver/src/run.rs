@@ -112,6 +112,7 @@ async fn drain(process: &Process, workers: &[Rc<Worker>]) {
     process.stopping.set(true);
     for worker in workers {
         worker.give_back_all();
+        worker.ask_for_rows(); // to see that there are to be none
     }
     log::info!("stopping: {} requests in flight", process.in_flight());
     while process.in_flight() > 0 {

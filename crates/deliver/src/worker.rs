@@ -95,7 +95,8 @@ pub(crate) struct Worker {
     woken: Cell<bool>,
     /// Held batches must be compared with what Redis has.
     adopt: Cell<bool>,
-    reserving: Cell<bool>,
+    /// It takes no more: the process stops.
+    sated: Cell<bool>,
     /// How often the fleet's rates were changed, as far as this worker has heeded it.
     limit_changes: Cell<u64>,
     /// A batch that crashed two workers is held, or waits for this worker to hold nothing.
@@ -139,7 +140,7 @@ impl Worker {
             hungry: Notify::new(),
             woken: Cell::new(false),
             adopt: Cell::new(false),
-            reserving: Cell::new(false),
+            sated: Cell::new(false),
             limit_changes: Cell::new(0),
             alone: Cell::new(false),
             unsettled: Unsettled::default(),
@@ -336,7 +337,7 @@ impl Worker {
 
     /// Whether this worker holds nothing that Redis does not know to be free.
     pub(crate) fn is_done(&self) -> bool {
-        !self.reserving.get() && self.held.borrow().is_empty() && self.unsettled.is_empty()
+        self.sated.get() && self.held.borrow().is_empty() && self.unsettled.is_empty()
     }
 
     /// Whether the last exchange with Redis went well.

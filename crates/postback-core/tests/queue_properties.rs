@@ -209,6 +209,8 @@ impl World {
         let unplaced = dead.chain(waiting.held).map(|id| Placed { id, depth: 0, from_tail: true });
         let mut batches: Vec<Placed> = unplaced.collect();
         batches.extend(waiting.placed);
+        let mut seen = BTreeSet::new();
+        batches.retain(|batch| seen.insert(batch.id)); // some rows may be dead, others wait
         let first = self.dice.roll(1 + batches.len() as u64) as usize;
         batches.drain(..first);
         batches.truncate(3);

@@ -9,7 +9,7 @@ use std::{
 
 use postback_core::{
     attempt::Cause,
-    batch::{Batch, BatchError},
+    batch::{Batch, BatchError, MAX_ROWS},
     id::{BatchId, LaneId},
     queue::{
         LaneChange, QueueError, Reservation, Reserve, Reserved, RowState, RowStates, State, Want,
@@ -22,6 +22,7 @@ use super::{Held, Item, Worker};
 use crate::{
     attempt,
     lane::{Lane, wait},
+    record::Buried,
 };
 
 /// The most batches of one reserve.
@@ -85,6 +86,14 @@ impl Worker {
             }
             self.woken.set(false);
         }
+        // What a lost answer brought goes back as well.
+        while self.adopt.take() {
+            self.adopt_unknown().await;
+            if self.adopt.get() {
+                sleep(LOOK).await;
+            }
+        }
+        self.sated.set(true);
     }
 
     /// What to ask for. With 0 rows a reserve only tells whether the fleet is paused.
@@ -122,10 +131,8 @@ impl Worker {
             room: &room,
         };
         let session = self.session.get();
-        self.reserving.set(true);
         let sent = Instant::now();
         let got = self.taking.reserve(&ask).await;
-        self.reserving.set(false);
         if matches!(got, Err(QueueError::Redis(RedisFailure::Lost(_)))) {
             self.adopt.set(true);
         }
@@ -191,15 +198,17 @@ impl Worker {
                 // Ingest refuses such a URL; who writes past it gets no further.
                 let refused = matches!(&error, BatchError::Endpoint(error) if error.is_url());
                 let cause = if refused { Cause::Blocked } else { Cause::Undecodable };
-                return self.bury(reserved, cause, &error.to_string());
+                return self.bury(reserved, None, cause, &error.to_string());
             }
-            (_, None) => {
-                return self.bury(reserved, Cause::Undecodable, "its rows' states are damaged");
+            (Ok(batch), None) => {
+                let why = "its rows' states are damaged";
+                return self.bury(reserved, Some(&batch), Cause::Undecodable, why);
             }
         };
         let lane = self.lane_of(reserved.id, &batch);
         if lane.origin != *batch.endpoint.origin() {
-            return self.bury(reserved, Cause::Undecodable, "it is in the lane of another host");
+            let why = "it is in the lane of another host";
+            return self.bury(reserved, Some(&batch), Cause::Undecodable, why);
         }
         if reserved.probe {
             self.give_back(&lane); // they would be before it
@@ -261,13 +270,18 @@ impl Worker {
     }
 
     /// A batch that cannot be read is dead, and the worker lives.
-    fn bury(&self, reserved: Reserved, cause: Cause, why: &str) {
+    fn bury(&self, reserved: Reserved, batch: Option<&Batch>, cause: Cause, why: &str) {
         let (id, rows) = (reserved.id, reserved.rows);
         log::error!("batch {id}: {why}; its rows are dead, cause {cause}");
-        let (mut states, now) =
-            (reserved.states.unwrap_or_else(|| RowStates::new(rows)), self.now_ms());
-        for row in states.rows.iter_mut().filter(|row| row.is_pending()) {
-            row.die(cause, now);
+        let mut states = reserved.states.unwrap_or_else(|| RowStates::new(rows));
+        let (stored_at_ms, at_ms) = (reserved.stored_at_ms, self.now_ms());
+        let dead = Buried { batch, stored_at_ms, at_ms, cause, why };
+        for (n, row) in states.rows.iter_mut().enumerate().filter(|(_, row)| row.is_pending()) {
+            row.die(cause, at_ms);
+            // A damaged count may tell of many more than there are.
+            if n < MAX_ROWS {
+                self.unsettled.record(dead.record(id.postback(n as u16)));
+            }
         }
         if reserved.probe {
             self.unsettled.change(LaneChange::Reprobe(id.lane()));

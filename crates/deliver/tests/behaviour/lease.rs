@@ -5,20 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postback_core::queue::{LEASE, Which};
+use postback_core::queue::LEASE;
 
 use crate::support::{Seen, Stack};
 
 const SOON: Duration = Duration::from_secs(60);
-
-/// The lease of the only worker is over, and its batches are taken back, as if it had not beaten for 30 s.
-async fn take_over(stack: &Stack) {
-    let shard = &stack.queue.shards()[0];
-    let worker = shard.workers().await.unwrap().remove(0).worker;
-    stack.redis_command(&["ZADD", "pb:{0}:workers", "1", &worker]);
-    shard.beat("reaper", Which::First, &[]).await.unwrap();
-    stack.redis_command(&["ZREM", "pb:{0}:workers", "reaper"]);
-}
 
 fn repeats(seen: &[Seen]) -> usize {
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
@@ -34,7 +25,7 @@ async fn a_request_cut_off_with_its_lease_is_in_the_log_and_changes_nothing_else
     let id = stack.enqueue_numbers("/slow/1500?n={n}", 0..1).await[0].id;
     stack.deliver(&[]);
     stack.until_seen(1).await;
-    take_over(&stack).await;
+    stack.end_lease(&stack.holder().await).await;
     let stats = stack.until(SOON, "delivery", |s| s.delivered > 0).await;
     assert_eq!((stats.delivered, stats.pending, stats.taken_over), (1, 0, 1));
     assert_eq!((stack.seen().len(), repeats(&stack.seen())), (2, 1));
@@ -50,7 +41,7 @@ async fn a_worker_that_lost_its_lease_unawares_stops_at_its_next_settle() {
     stack.deliver(&["--per-host", "2"]);
     stack.enqueue_numbers("/slow/50?n={n}", 0..300).await;
     stack.until_seen(20).await;
-    take_over(&stack).await;
+    stack.end_lease(&stack.holder().await).await;
     let stats = stack.until(SOON, "delivery", |s| s.delivered == 300).await;
     assert!(stats.taken_over > 0);
     // Two in flight, and two more while they were told: 5 s until the next beat would be 200.

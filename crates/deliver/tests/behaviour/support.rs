@@ -261,6 +261,26 @@ impl Stack {
         write.exec(&mut self.redis_connection()).expect("stored");
     }
 
+    /// Ends a worker's lease, as if 30 s had gone by, and lets another worker take over what it held.
+    pub(crate) async fn end_lease(&self, worker: &str) {
+        self.redis_command(&["ZADD", "pb:{0}:workers", "1", worker]);
+        self.queue.shards()[0].beat("reaper", Which::First, &[]).await.expect("a beat");
+        self.queue.shards()[0].beat("reaper", Which::Last, &[]).await.expect("a beat");
+    }
+
+    /// The one worker that holds something.
+    pub(crate) async fn holder(&self) -> String {
+        let since = Instant::now();
+        loop {
+            let workers = self.queue.shards()[0].workers().await.expect("workers");
+            if let Some(holder) = workers.into_iter().find(|worker| worker.held > 0) {
+                return holder.worker;
+            }
+            assert!(since.elapsed() < Duration::from_secs(30), "nobody holds anything");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Two workers take the only batch that is ready and die with it.
     pub(crate) async fn crash_twice(&self) {
         let shard = &self.queue.shards()[0];

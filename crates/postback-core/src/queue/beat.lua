@@ -28,7 +28,7 @@ end
 -- Pending rows become dead, cause worker_crash.
 local function bury(states, head)
   local parts = {}
-  for offset = HEAD_SIZE + 1, #states, RUN_SIZE do
+  for offset = HEAD_SIZE + 1, #states - RUN_SIZE + 1, RUN_SIZE do -- damaged ones may end within a run
     local n, state, attempts, status, time, since = struct.unpack(RUN, states, offset)
     if state == PENDING then state, time, since = DEAD_CRASH, 0, now - now % 1000 end
     parts[#parts + 1] = struct.pack(RUN, n, state, attempts, status, time, since)

@@ -40,8 +40,11 @@ end
 
 -- The head of `rows:<id>` as a table; a batch without one has `rows` pending rows.
 local function head_of(states, rows)
-  if #states < HEAD_SIZE then return { crashes = 0, pending = rows, delivered = 0, dead = 0, next = 0 } end
+  local none = { crashes = 0, pending = rows, delivered = 0, dead = 0, next = 0 }
+  if #states < HEAD_SIZE then return none end
   local crashes, pending, delivered, dead, next = struct.unpack(HEAD, states)
+  -- Damaged: the counters must not heed it. Without a row count (0) it is what a worker has just told.
+  if rows > 0 and pending + delivered + dead > rows then return none end
   return { crashes = crashes, pending = pending, delivered = delivered, dead = dead, next = next }
 end
 local function pack_head(head)

@@ -17,7 +17,7 @@ local function drop(id)
   local before = redis.call('GET', P .. 'rows:' .. id) or ''
   local old, new, parts = head_of(before, 0), head_of(before, 0), {}
   if old.pending > 0 and is_held(id) then return nil end
-  for offset = HEAD_SIZE + 1, #before, RUN_SIZE do
+  for offset = HEAD_SIZE + 1, #before - RUN_SIZE + 1, RUN_SIZE do -- damaged ones may end within a run
     local n, state, attempts, status, time, since = struct.unpack(RUN, before, offset)
     if state >= DEAD and state < WAITING then state = DROPPED end
     parts[#parts + 1] = struct.pack(RUN, n, state, attempts, status, time, since)
