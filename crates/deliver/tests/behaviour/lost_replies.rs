@@ -46,10 +46,10 @@ async fn check((command, how): (&'static str, How)) {
     stack.enqueue_numbers("/slow/20?n={n}", 0..500).await;
     stack.until_seen(20).await;
     proxy.lose(command, how);
-    until(command, || proxy.has_lost()).await;
-    let since = Instant::now();
     // More than one reserve takes, so that every loop goes on.
     stack.enqueue_numbers("/slow/20?n={n}", 500..1_500).await;
+    until(command, || proxy.has_lost()).await;
+    let since = Instant::now();
     let stats = stack.until(SOON, command, |stats| stats.delivered == 1_500).await;
     let took = since.elapsed();
     assert!(took < NO_LEASE_ENDED, "{command} {how:?}: {took:?}, as if a lease had to end");

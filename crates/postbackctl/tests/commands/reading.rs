@@ -149,3 +149,35 @@ fn wrong_usage_exits_with_2_and_a_redis_away_with_1() {
         "{error}"
     );
 }
+
+#[test]
+fn a_redis_in_trouble_is_named_and_no_command_waits_for_it() {
+    let mut server = RedisServer::start();
+    let check = |server: &RedisServer, words: &[&str], word: &str| {
+        let out = run(server, words);
+        let error = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{words:?}: {error}");
+        assert!(error.contains(word), "{words:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{words:?}: {error}");
+    };
+    let client = redis::Client::open(server.url_text()).unwrap();
+    let mut operator = client.get_connection().unwrap();
+    let mut set = |words: &[&str]| {
+        redis::cmd(words[0]).arg(&words[1..]).exec(&mut operator).unwrap();
+    };
+    set(&["REPLICAOF", "127.0.0.1", "1"]);
+    check(&server, &["pause"], "READONLY");
+    check(&server, &SEND, "READONLY");
+    set(&["REPLICAOF", "NO", "ONE"]);
+    set(&["CONFIG", "SET", "maxmemory", "1"]);
+    check(&server, &SEND, "OOM");
+    set(&["CONFIG", "SET", "maxmemory", "0"]);
+    set(&["CONFIG", "SET", "requirepass", "secret"]);
+    for words in [&["status"][..], &["pause"], &["hosts"], &["find", "8f3a"], &SEND] {
+        check(&server, words, "NOAUTH");
+    }
+    server.kill();
+    for words in [&["status"][..], &["pause"], &["hosts"], &["find", "8f3a"], &SEND] {
+        check(&server, words, "cannot reach redis at");
+    }
+}

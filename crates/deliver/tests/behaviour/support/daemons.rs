@@ -47,11 +47,13 @@ impl Daemons {
     /// Starts both, which reach Redis by these URLs.
     pub(crate) fn start(mut stack: Stack, ingest_url: &str, deliver_url: &str) -> Daemons {
         let dir = stack.redis.dir().to_owned();
+        let shards = stack.queue.shards().len().to_string();
         let log = |name: &str| {
             Stdio::from(std::fs::File::create(dir.join(name)).expect("a file for the log"))
         };
         let ingest = program("ingest")
             .env("REDIS_URL", ingest_url)
+            .env("POSTBACK_SHARDS", &shards)
             .arg(format!("--listen=unix:{}", dir.join("ingest.sock").display()))
             .args(["--admin-listen", "127.0.0.1:0"])
             .stderr(log("ingest.log"))
@@ -60,7 +62,8 @@ impl Daemons {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
         let port = port.expect("a free port").port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_deliver"));
-        command.env("REDIS_URL", deliver_url).args(["--allow-net", "127.0.0.0/8"]);
+        command.env("REDIS_URL", deliver_url).env("POSTBACK_SHARDS", &shards);
+        command.args(["--allow-net", "127.0.0.0/8"]);
         let child = command
             .arg(format!("--metrics-listen=127.0.0.1:{port}"))
             .stderr(log("deliver.log"))

@@ -28,12 +28,17 @@ pub(crate) enum How {
     Late,
 }
 
+/// The reply of a reserve that brought nothing is not longer, and not worth losing.
+const EMPTY: usize = 200;
+
 #[derive(Default)]
 struct State {
     /// The scripts' names by their hashes.
     names: HashMap<String, &'static str>,
     /// What shall happen to the next command of a name.
     rule: Option<(&'static str, How)>,
+    /// Whether it has happened.
+    lost: bool,
     /// What came by, by name.
     seen: Vec<String>,
 }
@@ -48,7 +53,7 @@ struct Pair {
     client: UnixStream,
     redis: UnixStream,
     /// What happens to the next reply.
-    next: Mutex<Option<How>>,
+    next: Mutex<Option<(&'static str, How)>>,
     over: AtomicBool,
 }
 
@@ -71,8 +76,9 @@ impl Proxy {
                 let over = AtomicBool::new(false);
                 let pair = Arc::new(Pair { client, redis, next: Mutex::default(), over });
                 let (there, back, state) = (pair.clone(), pair, shared.clone());
+                let of_replies = state.clone();
                 std::thread::spawn(move || there.commands(&state));
-                std::thread::spawn(move || back.replies());
+                std::thread::spawn(move || back.replies(&of_replies));
             }
         });
         Proxy { state, path }
@@ -89,7 +95,7 @@ impl Proxy {
 
     /// Whether what was asked has happened.
     pub(crate) fn has_lost(&self) -> bool {
-        self.state.lock().expect("unpoisoned").rule.is_none()
+        self.state.lock().expect("unpoisoned").lost
     }
 
     /// How many commands of this name came by.
@@ -102,12 +108,13 @@ impl Pair {
     fn commands(&self, state: &Mutex<State>) {
         let mut from = BufReader::new(&self.client);
         while let Some((raw, parts)) = read_command(&mut from) {
-            let how = state.lock().expect("unpoisoned").judge(&parts);
-            if how == Some(How::Before) {
+            let asked = state.lock().expect("unpoisoned").judge(&parts);
+            if asked.is_some_and(|(_, how)| how == How::Before) {
+                state.lock().expect("unpoisoned").lost = true;
                 break;
             }
-            if how.is_some() {
-                *self.next.lock().expect("unpoisoned") = how;
+            if asked.is_some() {
+                *self.next.lock().expect("unpoisoned") = asked;
             }
             if (&self.redis).write_all(&raw).is_err() {
                 break;
@@ -116,10 +123,16 @@ impl Pair {
         self.cut();
     }
 
-    fn replies(&self) {
+    fn replies(&self, state: &Mutex<State>) {
         let mut buffer = vec![0; 1 << 20];
         while let Ok(n @ 1..) = (&self.redis).read(&mut buffer) {
-            let how = self.next.lock().expect("unpoisoned").take();
+            let asked = self.next.lock().expect("unpoisoned").take();
+            let how = asked.filter(|(name, _)| *name != "reserve" || n > EMPTY).map(|(_, how)| how);
+            if asked.is_some() {
+                let mut state = state.lock().expect("unpoisoned");
+                state.lost = how.is_some();
+                state.rule = asked.filter(|_| how.is_none());
+            }
             let handed = match how {
                 Some(How::After) => 0,
                 Some(How::Within) => n / 2,
@@ -148,7 +161,7 @@ impl Pair {
 }
 
 impl State {
-    fn judge(&mut self, parts: &[Vec<u8>]) -> Option<How> {
+    fn judge(&mut self, parts: &[Vec<u8>]) -> Option<(&'static str, How)> {
         let text = |n: usize| parts.get(n).map(|part| String::from_utf8_lossy(part).into_owned());
         let mut name = text(0).unwrap_or_default();
         if let Some(script) = text(1).and_then(|hash| self.names.get(&hash)) {
@@ -158,7 +171,7 @@ impl State {
         let full = format!("{name} {}", text(5).unwrap_or_default());
         let asked = self.rule.take_if(|(rule, _)| *rule == name || *rule == full);
         self.seen.push(name);
-        asked.map(|(_, how)| how)
+        asked
     }
 }
 
