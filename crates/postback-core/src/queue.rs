@@ -109,7 +109,9 @@ pub enum EnqueueError {
 impl From<QueueError> for EnqueueError {
     fn from(error: QueueError) -> EnqueueError {
         match error {
-            QueueError::Redis(RedisFailure::Lost(_)) => EnqueueError::Unknown(error.to_string()),
+            QueueError::Redis(RedisFailure::Lost(_) | RedisFailure::Failed(_)) => {
+                EnqueueError::Unknown(error.to_string())
+            }
             _ => EnqueueError::NotEnqueued(error.to_string()),
         }
     }
@@ -228,7 +230,7 @@ impl Queue {
     /// As [`Queue::enqueue`], with the failure as it is.
     ///
     /// # Errors
-    /// [`RedisFailure::Lost`]: it may be stored. Others: nothing is.
+    /// [`RedisFailure::Lost`] and [`RedisFailure::Failed`]: it may be stored. Others: nothing is.
     pub async fn store(&self, request: &Enqueue<'_>) -> Result<Vec<Enqueued>, QueueError> {
         let shard = self.shard_of(request.lane);
         let most = request.max_backlog / self.shards.len() as u64;

@@ -50,16 +50,39 @@ pub enum RedisFailure {
     /// Redis refused it; nothing was done. Begins with Redis's word for it, such as `OOM`.
     #[error("redis refused: {0}")]
     Refused(String),
+    /// Redis failed at it; whether it was done is not known: a script may have been half done.
+    #[error("redis failed: {0}")]
+    Failed(String),
     /// No answer came; whether it was done is not known.
     #[error("redis's answer was lost: {0}")]
     Lost(String),
 }
 
+/// What Redis says before a command or a script has begun, and `OOM` before a script's first write.
+const SURE: [&str; 14] = [
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "MISCONF",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "BUSY",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+    "NOSCRIPT",
+    "CLUSTERDOWN",
+    "MOVED",
+    "ASK",
+];
+
 impl RedisFailure {
     /// One word for the reason: Redis's own, or `away`.
     pub fn kind(&self) -> &str {
         match self {
-            RedisFailure::Refused(text) => text.split(' ').next().unwrap_or_default(),
+            RedisFailure::Refused(text) | RedisFailure::Failed(text) => {
+                text.split(' ').next().unwrap_or_default()
+            }
             _ => "away",
         }
     }
@@ -285,7 +308,9 @@ fn refusal(error: &RedisError) -> Option<RedisFailure> {
     }
     // Which line of which script it was helps nobody.
     let details = details.split(" script: ").next().unwrap_or_default();
-    Some(RedisFailure::Refused(format!("{} {details}", first.code()).trim_end().to_owned()))
+    let text = format!("{} {details}", first.code()).trim_end().to_owned();
+    let is_sure = SURE.contains(&first.code());
+    Some(if is_sure { RedisFailure::Refused(text) } else { RedisFailure::Failed(text) })
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ impl Worker {
         let session = self.session.get();
         let sent = Instant::now();
         let got = self.taking.reserve(&ask).await;
-        if matches!(got, Err(QueueError::Redis(RedisFailure::Lost(_)))) {
+        if matches!(got, Err(QueueError::Redis(RedisFailure::Lost(_) | RedisFailure::Failed(_)))) {
             self.adopt.set(true);
         }
         let Some(got) = self.note(got) else { return Brought::nothing(Some(LONGEST)) };

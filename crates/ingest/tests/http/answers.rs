@@ -310,3 +310,13 @@ fn metrics_count_rows_and_are_for_operators_only() {
     problem(&front.get("/metrics"), 404, "not_found");
     problem(&send(front.admin, &request("POST", "/ingest", &[JSON], GOOD)), 404, "not_found");
 }
+
+/// As when another program uses the keys: the script fails when it is half done.
+#[test]
+fn a_script_that_fails_half_way_gets_503_unknown() {
+    let (redis, front) = front(&[]);
+    ask::<()>(&redis, &["SET", "pb:{0}:names", "not ours"]);
+    let answer = front.post("/ingest", GOOD);
+    let detail = problem(&answer, 503, "unknown");
+    assert!(detail.contains("WRONGTYPE"), "{detail}");
+}
