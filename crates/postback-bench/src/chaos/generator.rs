@@ -48,6 +48,7 @@ struct Shared {
     stopped: Cell<bool>,
     journal: RefCell<File>,
     accepted: Cell<u64>,
+    refused: Cell<u64>,
 }
 
 /// What a load is like.
@@ -79,6 +80,7 @@ impl Generator {
             stopped: Cell::new(false),
             journal: File::create(journal).context("cannot write the journal")?.into(),
             accepted: Cell::new(0),
+            refused: Cell::new(0),
         });
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
@@ -90,6 +92,11 @@ impl Generator {
     /// Rows accepted so far.
     pub(super) fn accepted(&self) -> u64 {
         self.shared.accepted.get()
+    }
+
+    /// Rows so far that were refused though nothing is wrong with them.
+    pub(super) fn refused(&self) -> u64 {
+        self.shared.refused.get()
     }
 
     /// Sends no more, and waits for the answers still due.
@@ -131,8 +138,11 @@ impl Shared {
             *sender = None;
             Answer::Unknown("no answer in time".into())
         });
-        if let Answer::Accepted(_) = answer {
-            self.accepted.set(self.accepted.get() + draft.rows.len() as u64);
+        let count = |counter: &Cell<u64>| counter.set(counter.get() + draft.rows.len() as u64);
+        match &answer {
+            Answer::Accepted(_) => count(&self.accepted),
+            Answer::Refused { status, .. } if *status >= 500 => count(&self.refused),
+            _ => {}
         }
         let request = Request {
             number,

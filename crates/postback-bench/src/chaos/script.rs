@@ -15,6 +15,8 @@ pub(super) struct Script {
     /// The policy's waits before each retry, milliseconds.
     pub(super) retries_ms: Vec<u64>,
     pub(super) mix: Mix,
+    /// Rows of every request, none of which is bad then; `None`: few of most, many of some.
+    pub(super) size: Option<usize>,
 }
 
 /// What share of rows the sink refuses.
@@ -22,7 +24,9 @@ pub(super) struct Script {
 pub(super) enum Mix {
     /// Most are delivered at once, some late, after failures, or never.
     Usual,
-    /// Each attempt of each row fails with a probability of one half.
+    /// All are delivered at once.
+    Plain,
+    /// Each attempt of each row fails with a probability of one half, but for the fourth.
     HalfFails,
 }
 
@@ -51,20 +55,24 @@ impl Script {
         // Seeds that lie close together begin alike.
         rng.u64(..);
         let shapes = [Shape::Query, Shape::Lists, Shape::Row, Shape::Object, Shape::Form];
-        let shape = if rng.u8(..40) == 0 { Shape::Bad } else { shapes[rng.usize(..5)] };
+        let bad = rng.u8(..40) == 0 && self.size.is_none();
+        let shape = if bad { Shape::Bad } else { shapes[rng.usize(..5)] };
         let troubled = self.mix == Mix::Usual && rng.u8(..10) < 3;
         let size = match rng.u8(..50) {
+            _ if self.size.is_some() => self.size.unwrap_or_default(),
             0 if !troubled && self.mix != Mix::HalfFails => rng.usize(MANY),
             _ => rng.usize(FEW),
         };
-        let lane = if troubled {
-            Some(format!("t{number}"))
-        } else {
-            [None, Some("a".to_owned()), Some("b".to_owned())][rng.usize(..3)].clone()
+        let lane = match (troubled, self.mix) {
+            (true, _) => Some(format!("t{number}")),
+            // Lanes of few requests: in a large one ten failures in a row are sure to come, and with them a park.
+            (_, Mix::HalfFails) => Some(format!("h{}", number / 3)),
+            _ => [None, Some("a".to_owned()), Some("b".to_owned())][rng.usize(..3)].clone(),
         };
         let rows = (0..size).map(|row| {
             let act = match self.mix {
-                Mix::HalfFails => Act::Flaky(self.failures(&mut rng)),
+                Mix::Plain => Act::Deliver,
+                Mix::HalfFails => Act::Flaky(failures(&mut rng)),
                 Mix::Usual if troubled => trouble(row, &mut rng),
                 Mix::Usual => calm(&mut rng),
             };
@@ -74,19 +82,18 @@ impl Script {
         });
         Draft { shape, lane, rows: rows.collect() }
     }
+}
 
-    /// How often a row fails that fails at every second attempt; never so often that it dies.
-    fn failures(&self, rng: &mut fastrand::Rng) -> u32 {
-        let most = self.retries_ms.len() as u32;
-        (0..most).take_while(|_| rng.bool()).count() as u32
-    }
+/// How often a row fails whose attempts fail with a probability of one half, but for the fourth.
+fn failures(rng: &mut fastrand::Rng) -> u32 {
+    (0..3).take_while(|_| rng.bool()).count() as u32
 }
 
 /// A row of a busy lane.
 fn calm(rng: &mut fastrand::Rng) -> Act {
     match rng.u8(..100) {
-        0..84 => Act::Deliver,
-        84..95 => Act::Slow(rng.u64(5..200)),
+        0..75 => Act::Deliver,
+        75..95 => Act::Slow(rng.u64(5..300)),
         _ => Act::Refuse,
     }
 }
@@ -165,7 +172,7 @@ mod tests {
     use super::*;
 
     fn script(mix: Mix) -> Script {
-        Script { seed: 1, retries_ms: vec![1000, 2000], mix }
+        Script { seed: 1, retries_ms: vec![1000, 2000], mix, size: None }
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! All of it is killed, by process id, when the [`Stack`] is dropped. Finding its processes is in `processes`, what it
 //! is configured with in `settings`.
 
+mod boxes;
+mod disks;
 mod processes;
 mod settings;
+mod wrappers;
 
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -20,10 +23,13 @@ use std::{
 use anyhow::Context;
 use postback_core::queue::{Queue, Shard};
 
-use self::{processes::descendants, settings::Ports};
+use self::{boxes::Boxes, disks::Disks, processes::descendants, settings::Ports};
 pub(super) use self::{
+    boxes::set_link,
+    disks::Filler,
     processes::{Process, sample, signal},
-    settings::{DELIVERS, IN_FLIGHT, Settings},
+    settings::{DELIVERS, IN_FLIGHT, Settings, proxy_socket, redis_socket},
+    wrappers::{Clocked, set_clock},
 };
 use super::journal::Journals;
 use crate::isolation::measure::{is_ready, seen};
@@ -45,6 +51,9 @@ pub(super) struct Stack {
     /// Where each deliver serves its figures.
     metrics: Vec<SocketAddr>,
     redis: String,
+    // Dropped last: the programs use them.
+    _boxes: Option<Boxes>,
+    _disks: Disks,
 }
 
 impl Stack {
@@ -55,16 +64,25 @@ impl Stack {
         settings: &Settings,
     ) -> anyhow::Result<Stack> {
         let ports = Ports::free(settings.delivers)?;
+        let disks = Disks::mount(folder, &settings.disks)?;
+        let boxes = settings.boxes.then(|| Boxes::start(folder, settings.delivers)).transpose()?;
         settings.render(root, folder, &ports)?;
-        let (sink, host) = start_sink(folder)?;
+        let sink = start_sink(folder, settings.boxes)?;
+        let metrics = |n: u64| {
+            let address =
+                if settings.boxes { boxes::address(n).into() } else { Ipv4Addr::LOCALHOST };
+            SocketAddr::from((address, ports.metrics(n)))
+        };
         let mut stack = Stack {
             folder: folder.to_owned(),
-            supervisord: start_supervisord(folder)?,
-            sink,
+            supervisord: start_supervisord(folder, settings.files)?,
+            sink: sink.0,
             listen: ports.listen(),
-            host,
-            metrics: ports.metrics(settings.delivers).collect(),
-            redis: settings::redis_url(folder),
+            host: sink.1,
+            metrics: (0..settings.delivers).map(metrics).collect(),
+            redis: format!("unix://{}", redis_socket(folder).display()),
+            _boxes: boxes,
+            _disks: disks,
         };
         stack.until_ready().await?;
         Ok(stack)
@@ -103,6 +121,22 @@ impl Stack {
             all += seen(*address).await?.in_flight;
         }
         Ok(all)
+    }
+
+    /// Where the trial's files are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The sink's process.
+    pub(super) fn sink_pid(&self) -> u32 {
+        self.sink.id()
+    }
+
+    /// A plain connection to Redis, past any proxy.
+    pub(super) async fn redis(&self) -> anyhow::Result<redis::aio::MultiplexedConnection> {
+        let client = redis::Client::open(self.redis.as_str())?;
+        Ok(client.get_multiplexed_async_connection().await?)
     }
 
     fn logs(&self) -> PathBuf {
@@ -169,9 +203,9 @@ fn beside(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn start_sink(folder: &Path) -> anyhow::Result<(Child, String)> {
+fn start_sink(folder: &Path, boxes: bool) -> anyhow::Result<(Child, String)> {
     let mut child = Command::new(beside("postback-bench")?)
-        .args(["sink", "--listen", "127.0.0.1:0", "--journal"])
+        .args(["sink", "--listen", if boxes { "0.0.0.0:0" } else { "127.0.0.1:0" }, "--journal"])
         .arg(folder.join(Journals::HITS))
         .process_group(0)
         .stdout(Stdio::piped())
@@ -182,7 +216,7 @@ fn start_sink(folder: &Path) -> anyhow::Result<(Child, String)> {
         BufReader::new(output).read_line(&mut line)?;
     }
     match line.trim().strip_prefix("listening on ") {
-        Some(host) => Ok((child, host.to_owned())),
+        Some(host) => Ok((child, host.replace("0.0.0.0", boxes::SINK_ADDRESS))),
         None => {
             drop(child.kill());
             drop(child.wait());
@@ -192,10 +226,11 @@ fn start_sink(folder: &Path) -> anyhow::Result<(Child, String)> {
 }
 
 /// In a process group of its own: a Ctrl-C in a terminal is for this program alone, which then stops the rest.
-fn start_supervisord(folder: &Path) -> anyhow::Result<Child> {
+fn start_supervisord(folder: &Path, files: Option<u32>) -> anyhow::Result<Child> {
     let output = fs::File::create(folder.join("supervisord.out"))?;
-    Command::new("supervisord")
-        .args(["-n", "-c"])
+    let limit = files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
+    Command::new("sh")
+        .args(["-c", &format!("{limit}exec supervisord -n -c \"$0\"")])
         .arg(folder.join("supervisord.conf"))
         .process_group(0)
         .stdin(Stdio::null())

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context;
 use postback_core::queue::Shard;
 
 use super::{
@@ -14,8 +15,9 @@ use super::{
     faults::Fault,
     generator::{Generator, Load},
     journal::{Journals, Logged},
+    proxy::Proxy,
     script::{Mix, Script},
-    stack::{Settings, Stack, sample},
+    stack::{Settings, Stack, proxy_socket, redis_socket, sample},
     tell,
 };
 
@@ -37,7 +39,7 @@ impl Plan {
     fn usual(seed: u64) -> Plan {
         Plan {
             settings: Settings::default(),
-            script: Script { seed, retries_ms: vec![1000, 2000], mix: Mix::Usual },
+            script: Script { seed, retries_ms: vec![1000, 2000], mix: Mix::Usual, size: None },
             load: Load { rate: 40, most: u64::MAX },
             before: Duration::from_secs(3),
             after: Duration::from_secs(2),
@@ -50,6 +52,14 @@ pub(super) struct Scene {
     pub(super) stack: Stack,
     pub(super) generator: Generator,
     pub(super) rng: fastrand::Rng,
+    proxy: Option<Proxy>,
+}
+
+impl Scene {
+    /// The proxy before Redis.
+    pub(super) fn proxy(&self) -> anyhow::Result<&Proxy> {
+        self.proxy.as_ref().context("the trial has no proxy")
+    }
 }
 
 /// What came of a trial.
@@ -70,11 +80,14 @@ pub(super) async fn run(
     let start = Instant::now();
     let mut plan = Plan::usual(seed);
     (fault.plan)(&mut plan);
+    let proxy =
+        plan.settings.proxied.then(|| Proxy::start(&proxy_socket(folder), redis_socket(folder)));
+    let proxy = proxy.transpose()?;
     let stack = Stack::start(root, folder, &plan.settings).await?;
     let journal = folder.join(Journals::REQUESTS);
     let generator = Generator::start(plan.script, &plan.load, stack.listen, &stack.host, &journal)?;
     let rng = fastrand::Rng::with_seed(seed);
-    let mut scene = Scene { stack, generator, rng };
+    let mut scene = Scene { stack, generator, rng, proxy };
     tokio::time::sleep(plan.before).await;
     let warm = sample(&scene.stack.processes());
     (fault.stage)(&mut scene).await?;

@@ -43,9 +43,14 @@ impl<'a> Life<'a> {
         !self.hits.is_empty() || !self.log.is_empty()
     }
 
-    /// Attempts of which the log says that no whole answer came: these are made up for by further ones.
+    /// Attempts of which the log says that no whole answer came: these are made up for by further ones. An attempt that
+    /// was made again under the same number, as after a lease that ran out, is not among them: that is a repeat.
     pub(super) fn broken(&self) -> usize {
-        self.log.iter().filter(|logged| logged.attempt > 0 && logged.status == 0).count()
+        let tried = || self.log.iter().filter(|logged| logged.attempt > 0);
+        let mut numbers: Vec<u8> = tried().map(|logged| logged.attempt).collect();
+        numbers.dedup();
+        numbers.retain(|n| tried().filter(|l| l.attempt == *n).all(|logged| logged.status == 0));
+        numbers.len()
     }
 
     /// Attempts that reach the sink when nothing goes wrong.

@@ -193,6 +193,19 @@ fn an_attempt_that_the_log_calls_broken_allows_another_hit() {
 }
 
 #[test]
+fn an_attempt_made_again_after_a_lost_lease_is_a_repeat() {
+    let mut journals = healthy(request(0, &[Act::Deliver]));
+    let row = journals.requests[0].rows[0].clone();
+    let mut late = logged(&row, "b-0", 1, 1);
+    (late.status, late.end) = (0, None);
+    journals.log.push(late);
+    journals.hits.push(hit(&row, "b-0", 35_000));
+    let report = check(&journals, STRICT);
+    assert_eq!((report.repeated, report.unlogged), (1, 0));
+    assert_eq!(report.breaches.keys().collect::<Vec<_>>(), [&Invariant::Repeats]);
+}
+
+#[test]
 fn a_row_has_one_id() {
     let mut journals = all_acts();
     journals.hits[0].headers.insert("webhook-id".into(), "c-0".into());
