@@ -36,12 +36,17 @@ missing_packages() {
     find_cargo || printf '%s\n' cargo-web rustc-web
 }
 
-# What scripts/test uses besides: kill, openssl, ip, and rustfmt and clippy where they can come from Debian (a cargo
+# What scripts/chaos uses besides: kill, ip.
+missing_chaos_packages() {
+    have kill || echo procps
+    have ip || echo iproute2
+}
+
+# What scripts/test uses besides: openssl, and rustfmt and clippy where they can come from Debian (a cargo
 # from elsewhere brings its own or none).
 missing_test_packages() {
-    have kill || echo procps
+    missing_chaos_packages
     have openssl || echo openssl
-    have ip || echo iproute2
     ! find_cargo || [[ $(type -P cargo) == /usr/bin/cargo ]] || return 0
     cargo fmt --version >/dev/null 2>&1 || echo rustfmt-web
     cargo clippy --version >/dev/null 2>&1 || echo rust-web-clippy

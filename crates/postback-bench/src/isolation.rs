@@ -11,9 +11,9 @@ mod in_flight;
 mod lanes;
 mod latency;
 mod limit;
-mod measure;
+pub(crate) mod measure;
 mod stack;
-mod table;
+pub(crate) mod table;
 mod tls;
 
 use std::{

@@ -114,7 +114,8 @@ async fn client(load: Rc<Load>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn connect(host: &str) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+/// Opens a connection to `host`, or `host:port`, and drives it.
+pub(crate) async fn connect(host: &str) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
     let stream = TcpStream::connect(&address)
         .await

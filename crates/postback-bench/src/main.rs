@@ -1,8 +1,9 @@
-//! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), and what partners in
-//! trouble cost the others (`isolation`).
+//! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), what partners in
+//! trouble cost the others (`isolation`), and faults staged on the whole stack (`chaos`).
 //!
 //! For the demo, tests and measurements; not published. What each command does lives in its file.
 
+mod chaos;
 mod isolation;
 mod load;
 mod sink;
@@ -13,6 +14,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 enum Command {
+    /// Stage faults on a stack of its own and check that nothing is lost and nothing repeated without need.
+    Chaos(chaos::Options),
     /// Receive postbacks: answer, print, journal, or misbehave by path.
     Sink(sink::Options),
     /// Send requests to ingest in a closed loop and tell the rate.
@@ -26,6 +29,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         match command {
+            Command::Chaos(options) => chaos::run(options).await,
             Command::Sink(options) => sink::run(options).await,
             Command::Load(options) => load::run(options).await,
             Command::Isolation(options) => isolation::run(options).await,

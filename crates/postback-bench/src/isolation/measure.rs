@@ -32,7 +32,7 @@ pub(super) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
 }
 
 /// A line of /proc/PID/status that is in kB, in bytes: `VmRSS`, `VmHWM`.
-pub(super) fn memory(pid: u32, line: &str) -> anyhow::Result<u64> {
+pub(crate) fn memory(pid: u32, line: &str) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let found = text.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
@@ -90,21 +90,21 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<(StatusCode, Str
 }
 
 /// Whether a `deliver` is ready.
-pub(super) async fn is_ready(metrics: SocketAddr) -> bool {
+pub(crate) async fn is_ready(metrics: SocketAddr) -> bool {
     get(metrics, "/readyz").await.is_ok_and(|(status, _)| status == StatusCode::OK)
 }
 
 /// What a `deliver` tells of itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Requests in flight now.
-    pub(super) in_flight: u64,
+    pub(crate) in_flight: u64,
     /// Attempts after which a row was delivered.
-    pub(super) delivered: u64,
+    pub(crate) delivered: u64,
 }
 
 /// Asks a `deliver` for its figures.
-pub(super) async fn seen(metrics: SocketAddr) -> anyhow::Result<Seen> {
+pub(crate) async fn seen(metrics: SocketAddr) -> anyhow::Result<Seen> {
     let (_, text) = get(metrics, "/metrics").await?;
     Ok(parse(&text))
 }

@@ -46,30 +46,41 @@ impl Table {
 
     /// The table's text.
     pub(super) fn text(&self) -> String {
-        let head = ["trial", "figure", "value", "unit", "goal"].map(str::to_owned);
+        let head = ["trial", "figure", "value", "unit", "goal"].map(str::to_owned).to_vec();
         let line = |(trial, f): &(&str, Figure)| {
-            [(*trial).to_owned(), f.what.clone(), f.value.clone(), f.unit.into(), f.goal.clone()]
+            vec![
+                (*trial).to_owned(),
+                f.what.clone(),
+                f.value.clone(),
+                f.unit.into(),
+                f.goal.clone(),
+            ]
         };
         let mut lines = vec![head];
         lines.extend(self.0.iter().map(line));
-        let width = |n: usize| lines.iter().map(|cells| cells[n].chars().count()).max();
-        let widths: Vec<usize> = (0..5).filter_map(width).collect();
-        let rule: String =
-            widths.iter().map(|width| format!("|{}", "-".repeat(width + 2))).collect();
-        let mut text = String::new();
-        for (number, cells) in lines.iter().enumerate() {
-            for (cell, width) in cells.iter().zip(&widths) {
-                // Writing to a String cannot fail.
-                _ = write!(text, "| {cell:width$} ");
-            }
-            text.push_str("|\n");
-            if number == 0 {
-                text.push_str(&rule);
-                text.push_str("|\n");
-            }
-        }
-        text
+        aligned(&lines)
     }
+}
+
+/// Lines of cells, the first of them the head, as one table that is also Markdown.
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
+    let width = |n: usize| lines.iter().map(|cells| cells[n].chars().count()).max();
+    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+    let rule: String = widths.iter().map(|width| format!("|{}", "-".repeat(width + 2))).collect();
+    let mut text = String::new();
+    for (number, cells) in lines.iter().enumerate() {
+        for (cell, width) in cells.iter().zip(&widths) {
+            // Writing to a String cannot fail.
+            _ = write!(text, "| {cell:width$} ");
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            text.push_str(&rule);
+            text.push_str("|\n");
+        }
+    }
+    text
 }
 
 /// What a reader must know to compare: the machine, the programs and how they were built.
