@@ -260,6 +260,21 @@ impl Queue {
         Ok(self.link.number().await?)
     }
 
+    /// Whether the fleet runs with this number of shards, as far as it is known yet. With another number rows would be
+    /// looked for in the wrong places.
+    ///
+    /// # Errors
+    /// [`QueueError::Shards`], or when Redis fails.
+    pub async fn check_shards(&self) -> Result<(), QueueError> {
+        let key = self.shards[0].key("clock");
+        let kept: Option<u16> = self.link.run(redis::cmd("HGET").arg(key).arg("shards")).await?;
+        let asked = self.shards.len() as u16;
+        match kept.filter(|kept| *kept != asked) {
+            Some(kept) => Err(QueueError::Shards { asked, kept }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether Redis answers.
     ///
     /// # Errors

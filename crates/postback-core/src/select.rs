@@ -3,12 +3,12 @@
 //! A selection is made first, so that it can be counted, and is acted on in small steps. What comes in meanwhile is
 //! not part of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::{
     attempt::Cause,
     batch::Batch,
-    id::LaneId,
+    id::{BatchId, LaneId},
     queue::{Placed, Queue, QueueError, Revised, Revision, RowState, Shard, State, StoredBatch},
 };
 
@@ -23,8 +23,8 @@ const DEPTH: usize = 50_000;
 pub struct Filter {
     /// The request that brought them.
     pub request: Option<String>,
-    /// `host:port`, or `host` for port 80 and 443.
-    pub host: Option<String>,
+    /// Any of these, each `host:port`.
+    pub hosts: Option<Vec<String>>,
     /// The last attempt's HTTP status.
     pub status: Option<u16>,
     /// What they died of.
@@ -71,14 +71,12 @@ impl Filter {
     }
 
     fn asks_for_content(&self) -> bool {
-        self.request.is_some() || self.host.is_some() || self.reference.is_some()
+        self.request.is_some() || self.hosts.is_some() || self.reference.is_some()
     }
 
     fn accepts_host(&self, batch: &Batch) -> bool {
         let host = batch.endpoint.origin().host_port();
-        self.host.as_ref().is_none_or(|asked| {
-            host == *asked || host.strip_suffix(":80").or(host.strip_suffix(":443")) == Some(asked)
-        })
+        self.hosts.as_ref().is_none_or(|asked| asked.contains(&host))
     }
 
     fn accepts_row(&self, batch: &Batch, row: u16) -> bool {
@@ -112,11 +110,11 @@ pub struct Selection {
     pub held: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Found {
     shard: usize,
     batch: Placed,
-    rows: usize,
+    rows: Vec<u16>,
 }
 
 impl Queue {
@@ -166,13 +164,16 @@ async fn candidates(
         let waiting = shard.waiting().await?;
         return Ok((waiting.placed, waiting.held.into_iter().map(anywhere).collect()));
     }
-    let mut dead = Vec::new();
+    // New deaths come in front, and shift the others into the next page once more.
+    let (mut dead, mut seen, mut skip) = (Vec::new(), HashSet::new(), 0);
     loop {
-        let page = shard.dead(dead.len()).await?;
+        let page = shard.dead(skip).await?;
         if page.is_empty() {
             break;
         }
-        dead.extend(page.into_iter().map(|batch| anywhere(batch.id)));
+        skip += page.len();
+        let new = page.into_iter().filter(|batch| seen.insert(batch.id));
+        dead.extend(new.map(|batch| anywhere(batch.id)));
     }
     dead.reverse();
     Ok((dead, Vec::new()))
@@ -190,12 +191,12 @@ impl Selection {
         let found = shard.batches(&ids).await?;
         let mut places = page.iter();
         for (stored, _) in found {
-            let rows = self.filter.rows(&stored, self.revision).len();
+            let rows = self.filter.rows(&stored, self.revision);
             let Some(batch) = places.find(|batch| batch.id == stored.id) else { continue };
-            if rows > 0 {
-                self.rows += rows as u64;
+            if !rows.is_empty() {
+                self.rows += rows.len() as u64;
                 self.batches += 1;
-                self.held += if is_held { rows as u64 } else { 0 };
+                self.held += if is_held { rows.len() as u64 } else { 0 };
                 let mut found = Found { shard: number, batch: *batch, rows };
                 if batch.depth > 0 {
                     let nearer =
@@ -216,7 +217,7 @@ impl Selection {
 
     /// How many rows could not be revised because workers hold them.
     pub fn passed_over(&self) -> u64 {
-        self.busy.iter().map(|found| found.rows as u64).sum()
+        self.busy.iter().map(|found| found.rows.len() as u64).sum()
     }
 
     /// Tries what workers held once more.
@@ -224,7 +225,8 @@ impl Selection {
         self.left.append(&mut self.busy);
     }
 
-    /// Revises some of what is left, at most so many rows; returns how many were.
+    /// Revises some of what is left, at most so many rows; returns how many were. Each row that was found is revised
+    /// once, whatever becomes of it meanwhile.
     ///
     /// # Errors
     /// When Redis fails.
@@ -232,52 +234,55 @@ impl Selection {
         let step = self.next(most);
         let Some(first) = step.first() else { return Ok(0) };
         let (filter, revision) = (&self.filter, self.revision);
-        let mut budget = most;
-        let mut cut = Vec::new();
+        let wanted: HashMap<BatchId, &Vec<u16>> =
+            step.iter().map(|found| (found.batch.id, &found.rows)).collect();
         let choose = |stored: &StoredBatch| {
             let mut rows = filter.rows(stored, revision);
-            if rows.len() > budget {
-                cut.push((stored.id, rows.len() - budget));
-                rows.truncate(budget);
-            }
-            budget -= rows.len();
+            rows.retain(|row| wanted[&stored.id].contains(row));
             rows
         };
         let batches: Vec<Placed> = step.iter().map(|found| found.batch).collect();
-        let revised = queue.shards()[first.shard].revise(&batches, revision, choose).await?;
+        let revised = queue.shards()[first.shard].revise(&batches, revision, choose).await;
+        let revised = match revised {
+            Ok(revised) => revised,
+            Err(error) => {
+                step.into_iter().rev().for_each(|found| self.left.push_front(found));
+                return Err(error);
+            }
+        };
         let mut changed = 0;
-        for (found, revised) in step.iter().zip(revised) {
+        for (found, revised) in step.into_iter().zip(revised) {
             match revised {
-                Revised::Done(rows) => {
-                    changed += rows as u64;
-                    // The rest of a batch that was more than asked for.
-                    if let Some((_, rows)) = cut.iter().find(|(id, _)| *id == found.batch.id) {
-                        self.left.push_front(Found { rows: *rows, ..*found });
-                    }
-                }
-                Revised::Busy => self.busy.push_back(*found),
+                Revised::Done(rows) => changed += rows as u64,
+                Revised::Busy => self.busy.push_back(found),
                 Revised::Gone => {}
             }
         }
         Ok(changed)
     }
 
-    /// The batches of one call, of one shard.
+    /// The batches of one call, of one shard, with at most so many rows; what is left of the last one stays.
     fn next(&mut self, most: usize) -> Vec<Found> {
         let mut step: Vec<Found> = Vec::new();
-        let (mut rows, mut depth) = (0, 0);
-        while let Some(found) = self.left.front().copied() {
-            rows += found.rows;
+        let (mut room, mut depth) = (most, 0);
+        while let Some(found) = self.left.front_mut() {
             depth += found.batch.depth;
             let fits = step.len() < PAGE
-                && rows <= most
                 && depth <= DEPTH
-                && step.first().is_none_or(|first| first.shard == found.shard);
-            if !fits && !step.is_empty() {
+                && step.first().is_none_or(|first| first.shard == found.shard)
+                // Parts of one batch that were tried apart.
+                && step.iter().all(|other| other.batch.id != found.batch.id);
+            if room == 0 || (!fits && !step.is_empty()) {
                 break;
             }
-            step.push(found);
-            self.left.pop_front();
+            let later = found.rows.split_off(found.rows.len().min(room));
+            let rows = std::mem::replace(&mut found.rows, later);
+            let now = Found { shard: found.shard, batch: found.batch, rows };
+            room -= now.rows.len();
+            if found.rows.is_empty() {
+                self.left.pop_front();
+            }
+            step.push(now);
         }
         step
     }

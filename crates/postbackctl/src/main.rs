@@ -40,7 +40,7 @@ const EXAMPLES: &str = "Examples:
   postbackctl pause --reason 'partner asked'   until postbackctl resume
   postbackctl send GET 'https://partner.example/p?id={id}' --row '{\"id\":1}' --dry-run
 
-Exit codes: 0 done, 1 failed, or find and show found nothing, 2 wrong usage.";
+Exit codes: 0 done, 1 failed, or find and show found nothing, or rows were passed over, 2 wrong usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -64,7 +64,7 @@ enum Command {
     #[command(subcommand)]
     Dead(dead::Command),
     /// Ends rows that are not delivered yet: they are dead, cause `cancelled`; counts them first
-    Cancel(revise::Args),
+    Cancel(revise::CancelArgs),
 }
 
 fn main() -> ExitCode {

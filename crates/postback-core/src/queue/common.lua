@@ -84,6 +84,14 @@ local function store_states(id, old, old_size, new, states)
   end
 end
 
+-- Whether one of these workers holds a batch.
+local function is_held(id, workers)
+  for _, worker in ipairs(workers) do
+    if redis.call('SISMEMBER', P .. 'held:' .. worker, id) == 1 then return true end
+  end
+  return false
+end
+
 -- Puts a batch that nobody holds any more where its pending rows belong.
 local function put(id, head, push)
   if head.pending == 0 then return end

@@ -10,6 +10,8 @@ use crate::id::{BatchId, LaneId};
 
 /// Ids read at a time.
 const PAGE: isize = 1000;
+/// How often all places are read at most.
+const LOOKS: usize = 4;
 
 /// An entry of the dead index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,25 +75,45 @@ impl Shard {
         Ok((next, ids.collect()))
     }
 
-    /// Lanes, those to be served first in front, `skip` of them left out, at most `most`.
-    pub(super) async fn lanes(&self, skip: usize, most: usize) -> Result<Vec<LaneId>, QueueError> {
+    /// Lanes, those to be served first in front, at most `most`.
+    pub(super) async fn lanes(&self, most: usize) -> Result<Vec<LaneId>, QueueError> {
         let mut ask = redis::cmd("ZRANGE");
-        ask.arg(self.key("lanes")).arg(skip).arg(skip + most - 1);
+        ask.arg(self.key("lanes")).arg(0).arg(most - 1);
         let found: Vec<String> = self.link.run(&ask).await?;
         Ok(found.into_iter().filter_map(|lane| lane.parse().ok()).collect())
     }
 
     /// Every batch with pending rows; those of a lane from both ends of its list inwards, so that each is near an end
-    /// once the others are taken away. One that moves meanwhile may be missing.
+    /// once the others are taken away. Looks until it finds no more, [`LOOKS`] times at most: batches move meanwhile.
     ///
     /// # Errors
     /// When Redis fails.
     pub async fn waiting(&self) -> Result<Waiting, QueueError> {
-        let mut waiting = Waiting::default();
-        // In the order in which batches move: from due into a list, from there to a worker.
+        let (mut placed, mut held) = (Vec::new(), BTreeSet::new());
+        let mut known = HashSet::new();
+        for _ in 0..LOOKS {
+            let before = known.len();
+            held.extend(self.all_held().await?);
+            for batch in self.all_placed().await? {
+                if known.insert(batch.id) {
+                    placed.push(batch);
+                }
+            }
+            held.extend(self.all_held().await?);
+            known.extend(&held);
+            if known.len() == before {
+                break;
+            }
+        }
+        placed.retain(|batch: &Placed| !held.contains(&batch.id));
+        Ok(Waiting { placed, held: held.into_iter().collect() })
+    }
+
+    async fn all_placed(&self) -> Result<Vec<Placed>, QueueError> {
+        let mut placed = Vec::new();
         loop {
-            let page = self.last_of_set("due", waiting.placed.len()).await?;
-            waiting.placed.extend(page.iter().map(|(id, _)| Placed {
+            let page = self.last_of_set("due", placed.len()).await?;
+            placed.extend(page.iter().map(|(id, _)| Placed {
                 id: *id,
                 depth: 0,
                 from_tail: false,
@@ -100,28 +122,35 @@ impl Shard {
                 break;
             }
         }
-        let mut lanes = BTreeSet::new();
+        for lane in self.all_lanes().await? {
+            self.ready(lane, &mut placed).await?;
+        }
+        Ok(placed)
+    }
+
+    /// Every lane in the order of service, in no order: pages by rank would miss those that are served meanwhile.
+    async fn all_lanes(&self) -> Result<BTreeSet<LaneId>, QueueError> {
+        let (mut lanes, mut cursor) = (BTreeSet::new(), 0u64);
         loop {
-            let page = self.lanes(lanes.len(), PAGE as usize).await?;
-            let known = lanes.len();
-            lanes.extend(page);
-            if lanes.len() == known {
-                break;
+            let mut ask = redis::cmd("ZSCAN");
+            ask.arg(self.key("lanes")).arg(cursor).arg("COUNT").arg(PAGE);
+            let (next, page): (u64, Vec<(String, f64)>) = self.link.run(&ask).await?;
+            lanes.extend(page.iter().filter_map(|(lane, _)| lane.parse::<LaneId>().ok()));
+            cursor = next;
+            if cursor == 0 {
+                return Ok(lanes);
             }
         }
-        for lane in lanes {
-            self.ready(lane, &mut waiting.placed).await?;
-        }
+    }
+
+    async fn all_held(&self) -> Result<Vec<BatchId>, QueueError> {
+        let mut held = Vec::new();
         for worker in self.workers().await? {
-            let ask =
-                redis::cmd("SMEMBERS").arg(self.key(&format!("held:{}", worker.worker))).to_owned();
-            let ids: Vec<String> = self.link.run(&ask).await?;
-            waiting.held.extend(ids.iter().filter_map(|id| id.parse::<BatchId>().ok()));
+            let key = self.key(&format!("held:{}", worker.worker));
+            let ids: Vec<String> = self.link.run(redis::cmd("SMEMBERS").arg(key)).await?;
+            held.extend(ids.iter().filter_map(|id| id.parse::<BatchId>().ok()));
         }
-        let held: HashSet<BatchId> = waiting.held.iter().copied().collect();
-        let mut seen = HashSet::new();
-        waiting.placed.retain(|batch| !held.contains(&batch.id) && seen.insert(batch.id));
-        Ok(waiting)
+        Ok(held)
     }
 
     /// Every batch of a lane that is ready.

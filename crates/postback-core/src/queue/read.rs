@@ -171,7 +171,7 @@ impl Shard {
     pub async fn oldest_ms(&self) -> Result<Option<u64>, QueueError> {
         let mut heads = redis::pipe();
         heads.cmd("ZRANGE").arg(self.key("due")).arg(0).arg(0);
-        for lane in self.lanes(0, 128).await? {
+        for lane in self.lanes(128).await? {
             heads.cmd("LRANGE").arg(self.key(&format!("lane:{lane}"))).arg(0).arg(0);
         }
         let ids: Vec<Vec<String>> = self.link.run_all(&heads).await?;

@@ -2,20 +2,22 @@
 -- read, states as they shall be, for each batch.
 -- Returns for each: ok, held (a worker has it), changed (the states were others by now), gone.
 redis.call('DEL', P .. 'scratch')
+local workers = redis.call('ZRANGE', P .. 'workers', 0, -1)
 
 local function revise(id, rows, from, was, states)
   if redis.call('EXISTS', P .. 'batch:' .. id) == 0 then return 'gone' end
   local before = redis.call('GET', P .. 'rows:' .. id) or ''
   if before ~= was then return 'changed' end
   local old, new = head_of(before, rows), head_of(states, rows)
-  -- A batch with pending rows is in one place: what is neither due nor ready is held.
-  local waits = old.pending > 0
-  if waits and redis.call('ZREM', P .. 'due', id) == 0
-    and redis.call('LREM', P .. 'lane:' .. string.sub(id, 1, 11), from, id) == 0 then
-    return 'held'
+  local waits, stays = old.pending > 0, false
+  if waits and redis.call('ZREM', P .. 'due', id) == 0 then
+    if is_held(id, workers) then return 'held' end
+    -- Ready. A long list is searched only when the batch must leave it.
+    stays = new.pending > 0 and new.next <= now
+    if not stays and redis.call('LREM', P .. 'lane:' .. string.sub(id, 1, 11), from, id) == 0 then return 'held' end
   end
   store_states(id, old, #before, new, states)
-  put(id, new, waits and 'LPUSH' or 'RPUSH')
+  if not stays then put(id, new, waits and 'LPUSH' or 'RPUSH') end
   return 'ok'
 end
 

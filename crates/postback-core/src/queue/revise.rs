@@ -41,7 +41,7 @@ pub struct Trimmed {
     pub more: bool,
 }
 
-/// Batches that one call of `trim` drops from at most.
+/// Batches that one call of `trim` looks at at most.
 const TRIM: u64 = 50;
 
 impl Revision {
@@ -132,8 +132,8 @@ impl Shard {
         Ok(revised)
     }
 
-    /// Drops the dead rows of the oldest of more than `most` batches, and those that have been dead for longer than
-    /// `age`: a bounded number of them.
+    /// Drops the dead rows of the oldest of more than `most` batches, and rows that have been dead for longer than `age`:
+    /// a bounded number of them.
     ///
     /// # Errors
     /// When Redis fails.

@@ -1,38 +1,52 @@
--- Drops the dead rows of the oldest batches beyond a count, and of those older than an age.
--- ARGV: most batches, most age in ms. Returns ok, time, rows dropped, batches they were in (MOST: there may be more).
+-- Drops the dead rows of the oldest batches beyond a count, and rows that have been dead for longer than an age.
+-- ARGV: most batches, most age in ms. Returns ok, time, rows dropped, batches looked at (MOST: there may be more).
 redis.call('DEL', P .. 'scratch')
 local MOST = 50
 local over, oldest = redis.call('ZCARD', P .. 'dead') - tonumber(ARGV[1]), now - tonumber(ARGV[2])
 local workers = redis.call('ZRANGE', P .. 'workers', 0, -1)
 
-local function is_held(id)
-  for _, worker in ipairs(workers) do
-    if redis.call('SISMEMBER', P .. 'held:' .. worker, id) == 1 then return true end
-  end
-  return false
-end
-
--- Returns how many rows were dropped; nil: a worker holds the batch, and would bring them back.
-local function drop(id)
-  local before = redis.call('GET', P .. 'rows:' .. id) or ''
-  local old, new, parts = head_of(before, 0), head_of(before, 0), {}
-  if old.pending > 0 and is_held(id) then return nil end
-  for offset = HEAD_SIZE + 1, #before - RUN_SIZE + 1, RUN_SIZE do -- damaged ones may end within a run
-    local n, state, attempts, status, time, since = struct.unpack(RUN, before, offset)
-    if state >= DEAD and state < WAITING then state = DROPPED end
+-- States whose rows that died before `limit` are dropped, and when the first of the others died.
+local function without(states, head, limit)
+  local parts, first = {}, nil
+  for offset = HEAD_SIZE + 1, #states, RUN_SIZE do
+    local n, state, attempts, status, time, since = struct.unpack(RUN, states, offset)
+    if state >= DEAD and state < WAITING then
+      if since < limit then
+        state, head.dead = DROPPED, head.dead - n
+      else
+        first = math.min(first or since, since)
+      end
+    end
     parts[#parts + 1] = struct.pack(RUN, n, state, attempts, status, time, since)
   end
-  new.dead = 0
-  store_states(id, old, #before, new, pack_head(new) .. table.concat(parts))
-  redis.call('ZREM', P .. 'dead', id)
-  return old.dead
+  return pack_head(head) .. table.concat(parts), first
+end
+
+-- Returns how many rows were dropped; nil: the batch is passed over.
+local function drop(id, limit)
+  local before = redis.call('GET', P .. 'rows:' .. id) or ''
+  local old, new = head_of(before, 0), head_of(before, 0)
+  local states, first = '', nil
+  if #before < HEAD_SIZE or (#before - HEAD_SIZE) % RUN_SIZE > 0 then
+    -- Damaged: it goes whole, but for pending rows, which a worker will bury.
+    if old.pending > 0 then return nil end
+    new.dead = 0
+  else
+    -- A worker that holds it would bring its rows back.
+    if old.pending > 0 and is_held(id, workers) then return nil end
+    states, first = without(before, new, limit)
+  end
+  if new.dead < old.dead then store_states(id, old, #before, new, states) end
+  if first then redis.call('ZADD', P .. 'dead', first, id) else redis.call('ZREM', P .. 'dead', id) end
+  return old.dead - new.dead
 end
 
 local rows, batches = 0, 0
 local found = redis.call('ZRANGE', P .. 'dead', 0, 2 * MOST - 1, 'WITHSCORES')
 for i = 1, #found, 2 do
-  if batches >= MOST or batches >= over and tonumber(found[i + 1]) >= oldest then break end
-  local dropped = drop(found[i])
+  local beyond = batches < over
+  if batches >= MOST or not beyond and tonumber(found[i + 1]) >= oldest then break end
+  local dropped = drop(found[i], beyond and math.huge or oldest)
   if dropped then rows, batches = rows + dropped, batches + 1 end
 end
 count_minute('dropped', rows)

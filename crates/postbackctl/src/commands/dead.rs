@@ -1,5 +1,7 @@
 //! `dead list`: the dead letters.
 
+use std::collections::HashSet;
+
 use postback_core::{
     queue::{Queue, Revision, Shard},
     select,
@@ -7,7 +9,7 @@ use postback_core::{
 };
 use serde_json::json;
 
-use super::{filter::Filter, revise};
+use super::{filter::DeadFilter, revise};
 use crate::output::Output;
 
 /// Batches read at a time.
@@ -20,13 +22,13 @@ pub(crate) enum Command {
     /// Makes dead rows pending again, as if never tried; counts them first
     Replay(revise::ReplayArgs),
     /// Removes dead rows for good; counts them first
-    Drop(revise::Args),
+    Drop(revise::DropArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    filter: Filter,
+    filter: DeadFilter,
     /// At most so many rows
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -45,11 +47,13 @@ pub(crate) async fn run(
 }
 
 async fn list(queue: &Queue, args: &ListArgs, output: &mut Output) -> anyhow::Result<bool> {
-    let filter = args.filter.to_filter();
+    let filter = select::Filter::from(&args.filter);
     let mut found = Vec::new();
     for shard in queue.shards() {
-        collect(shard, &filter, args.limit, &mut found).await?;
+        collect(shard, &filter, args.limit + 1, &mut found).await?;
     }
+    let more = found.len() > args.limit;
+    found.truncate(args.limit);
     if output.is_json() {
         output.document(&json!({ "postbacks": found }))?;
         return Ok(true);
@@ -67,8 +71,8 @@ async fn list(queue: &Queue, args: &ListArgs, output: &mut Output) -> anyhow::Re
         ]
     }));
     output.table(&table)?;
-    if found.len() == args.limit {
-        output.line(&format!("only the first {} rows; see --limit", args.limit))?;
+    if more {
+        output.line(&format!("there are more than {}; see --limit", args.limit))?;
     }
     Ok(true)
 }
@@ -80,7 +84,8 @@ async fn collect(
     most: usize,
     found: &mut Vec<Postback>,
 ) -> anyhow::Result<()> {
-    let mut skip = 0;
+    // New deaths come in front, and shift the others into the next page once more.
+    let (mut skip, mut seen) = (0, HashSet::new());
     loop {
         let dead = shard.dead(skip).await?;
         if dead.is_empty() {
@@ -88,7 +93,8 @@ async fn collect(
         }
         skip += dead.len();
         for page in dead.chunks(PAGE) {
-            let ids: Vec<_> = page.iter().map(|batch| batch.id).collect();
+            let ids = page.iter().map(|batch| batch.id).filter(|id| seen.insert(*id));
+            let ids: Vec<_> = ids.collect();
             for (stored, _) in shard.batches(&ids).await? {
                 let rows = filter.rows(&stored, Revision::Replay);
                 if rows.is_empty() {

@@ -2,23 +2,20 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use postback_core::{attempt::Cause, policy::parse_duration, select};
+use postback_core::{attempt::Cause, endpoint::Origin, policy::parse_duration, select};
 
-/// Which rows; all that is given must hold.
+/// Which rows, dead or pending; all that is given must hold.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Filter {
     /// Rows of this request
     #[arg(long, value_name = "ID")]
     request: Option<String>,
-    /// Rows to this host, with or without its port
-    #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// Rows whose last answer had this status
+    /// Rows to this host: `host:port`, or `host` for the default ports
+    #[arg(long, value_name = "HOST", value_parser = hosts)]
+    host: Option<Hosts>,
+    /// Rows whose last answer had this status; 0: there was none
     #[arg(long)]
     status: Option<u16>,
-    /// Rows that died of this
-    #[arg(long, value_parser = cause)]
-    cause: Option<Cause>,
     /// Rows with this ref
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
@@ -30,18 +27,43 @@ pub(crate) struct Filter {
     until: Option<u64>,
 }
 
-impl Filter {
-    pub(crate) fn to_filter(&self) -> select::Filter {
+/// Which dead rows.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeadFilter {
+    #[command(flatten)]
+    filter: Filter,
+    /// Rows that died of this
+    #[arg(long, value_parser = cause)]
+    cause: Option<Cause>,
+}
+
+/// What a host on the command line means, each `host:port`.
+#[derive(Debug, Clone)]
+struct Hosts(Vec<String>);
+
+impl From<&Filter> for select::Filter {
+    fn from(filter: &Filter) -> select::Filter {
         select::Filter {
-            request: self.request.clone(),
-            host: self.host.clone(),
-            status: self.status,
-            cause: self.cause,
-            reference: self.reference.clone(),
-            since_ms: self.since,
-            until_ms: self.until,
+            request: filter.request.clone(),
+            hosts: filter.host.as_ref().map(|hosts| hosts.0.clone()),
+            status: filter.status,
+            cause: None,
+            reference: filter.reference.clone(),
+            since_ms: filter.since,
+            until_ms: filter.until,
         }
     }
+}
+
+impl From<&DeadFilter> for select::Filter {
+    fn from(filter: &DeadFilter) -> select::Filter {
+        select::Filter { cause: filter.cause, ..(&filter.filter).into() }
+    }
+}
+
+fn hosts(text: &str) -> Result<Hosts, String> {
+    let origins = Origin::of_host(text).map_err(|error| error.to_string())?;
+    Ok(Hosts(origins.iter().map(Origin::host_port).collect()))
 }
 
 fn cause(text: &str) -> Result<Cause, String> {

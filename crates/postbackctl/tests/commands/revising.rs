@@ -63,7 +63,7 @@ async fn nothing_is_changed_without_yes() {
     });
     assert_eq!(json(&server, &["dead", "replay"]), expected);
     let out = run(&server, &["dead", "drop", "--host", "a.example"]);
-    let told = "3 dead rows in 1 batches\nnothing was changed; with --yes they are dropped\n";
+    let told = "3 dead rows in 1 batch\nnothing was changed; with --yes they are dropped\n";
     assert_eq!(text(&out.stdout), told);
     assert_eq!(figures(&server), [0, 6, 0]);
 }
@@ -76,6 +76,8 @@ async fn every_filter_chooses_rows() {
         (&["--request", "r1"], 3),
         (&["--host", "b.example"], 3),
         (&["--host", "b.example:80"], 3),
+        (&["--host", "B.Example"], 3),
+        (&["--host", "https://b.example"], 0),
         (&["--host", "example"], 0),
         (&["--ref", "4"], 1),
         (&["--ref", "4", "--request", "r1"], 0),
@@ -94,7 +96,18 @@ async fn every_filter_chooses_rows() {
         assert_eq!(listed["postbacks"].as_array().unwrap().len(), rows, "{filter:?}");
     }
     assert_eq!(run(&server, &["dead", "drop", "--since", "yesterday"]).status.code(), Some(2));
-    assert_eq!(run(&server, &["cancel", "--cause", "status"]).status.code(), Some(1));
+    for words in [
+        &["dead", "drop", "--host", "a/b"][..],
+        &["dead", "replay", "--rate", "0"],
+        &["dead", "replay", "--rate", "none"],
+        &["cancel", "--cause", "status"],
+    ] {
+        assert_eq!(run(&server, words).status.code(), Some(2), "{words:?}");
+    }
+    let listed = text(&run(&server, &["dead", "list", "--limit", "6"]).stdout);
+    assert!(!listed.contains("--limit"), "{listed}");
+    let listed = text(&run(&server, &["dead", "list", "--limit", "5"]).stdout);
+    assert!(listed.contains("there are more than 5; see --limit"), "{listed}");
 }
 
 #[tokio::test]
@@ -115,8 +128,9 @@ async fn what_is_replayed_is_served_again_as_if_never_tried() {
     assert!(states.rows[1].is_pending() && states.rows[1].since_ms >= taken[0].stored_at_ms);
     // A worker holds the batch now: its dead siblings are passed over, and told of.
     let out = run(&server, &["dead", "drop", "--host", "b.example", "--yes"]);
-    let told = "dropped 0 dead rows\n2 rows were passed over because workers hold their batches; \
+    let told = "dropped: 0 dead rows\n2 rows passed over because workers hold their batches; \
         run the command again later\n";
+    assert_eq!(out.status.code(), Some(1));
     assert_eq!(text(&out.stdout), told);
 }
 
@@ -152,8 +166,10 @@ async fn ready_and_delayed_rows_are_cancelled_and_held_ones_passed_over() {
         counted.starts_with("8 pending rows in 3 batches, 3 of them with workers now\n"),
         "{counted}"
     );
-    let done = json(&server, &["cancel", "--yes"]);
+    let out = run(&server, &["cancel", "--yes", "--json"]);
+    let done: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!((&done["changed"], &done["passed_over"]), (&5.into(), &3.into()));
+    assert_eq!(out.status.code(), Some(1), "rows were passed over");
     assert_eq!(figures(&server), [3, 5, 0]);
     let cause = Cause::Cancelled.to_string();
     assert_eq!(json(&server, &["find", "7"])["postbacks"][0]["cause"], cause);
@@ -170,7 +186,30 @@ async fn a_replay_at_a_rate_goes_out_in_portions() {
     // Not a matter of the machine's speed: a slower one takes longer.
     assert!(start.elapsed() >= Duration::from_millis(1400), "{:?}", start.elapsed());
     assert_eq!(figures(&server), [300, 0, 0]);
-    assert_eq!(run(&server, &["dead", "replay", "--rate", "0", "--yes"]).status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_rate_is_reached_with_batches_of_one_row_and_not_caught_up_on() {
+    let server = RedisServer::start();
+    let some: Vec<_> = (0..600).flat_map(|n| batches("a.example", "r", n..n + 1)).collect();
+    for page in some.chunks(100) {
+        enqueue(&server, "a.example", Duration::ZERO, page).await;
+    }
+    json(&server, &["cancel", "--yes"]);
+    let start = Instant::now();
+    assert_eq!(json(&server, &["dead", "replay", "--rate", "400/s", "--yes"])["changed"], 600);
+    // Not a matter of the machine's speed: a slower one takes longer.
+    assert!(start.elapsed() >= Duration::from_millis(1300), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn with_another_number_of_shards_than_the_fleet_s_nothing_is_changed() {
+    let server = six_dead().await;
+    Queue::open(&server.url(), "pb", 1).unwrap().check_server().await.unwrap();
+    let out = run(&server, &["dead", "drop", "--yes", "--shards", "4"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("--shards is 4"), "{}", text(&out.stderr));
+    assert_eq!(figures(&server), [0, 6, 0]);
 }
 
 /// What 100,000 batches in one lane cost Redis: `cargo test --release -p postbackctl -- --ignored --nocapture`.
