@@ -36,10 +36,13 @@ missing_packages() {
     find_cargo || printf '%s\n' cargo-web rustc-web
 }
 
-# What scripts/chaos uses besides: kill, ip.
+# What scripts/chaos uses besides: kill, ip, faketime, and unshare, nsenter and mount.
 missing_chaos_packages() {
     have kill || echo procps
     have ip || echo iproute2
+    have faketime || echo faketime
+    have unshare && have nsenter || echo util-linux
+    have mount || echo mount
 }
 
 # What scripts/test uses besides: openssl, and rustfmt and clippy where they can come from Debian (a cargo

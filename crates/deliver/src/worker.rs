@@ -27,17 +27,15 @@ use crate::{
 };
 
 mod beat;
+mod clock;
 mod reserve;
 mod settle;
 mod trim;
 
-use self::settle::Unsettled;
+use self::{clock::Clock, settle::Unsettled};
 
 /// No new send later than this after the last beat that succeeded (half a lease).
 const SEND_AFTER_BEAT: Duration = Duration::from_secs(15);
-
-/// A reply that took longer than this does not tell the time: no question to Redis waits longer than 0.9 s.
-const STALE: Duration = Duration::from_secs(1);
 
 /// How long nothing new is sent after a shortage of descriptors or memory on this box.
 const REST: Duration = Duration::from_secs(1);
@@ -105,7 +103,7 @@ pub(crate) struct Worker {
     /// When the last beat that succeeded was sent.
     beat_at: Cell<Option<Instant>>,
     /// Redis's time (milliseconds since 1970) at an instant of ours.
-    clock: Cell<(Instant, u64)>,
+    clock: Clock,
     redis_is_well: Cell<bool>,
     /// This box has run out of something: nothing is sent for a moment.
     resting: Cell<bool>,
@@ -145,7 +143,7 @@ impl Worker {
             alone: Cell::new(false),
             unsettled: Unsettled::default(),
             beat_at: Cell::new(None),
-            clock: Cell::new((Instant::now(), 0)),
+            clock: Clock::default(),
             redis_is_well: Cell::new(true),
             resting: Cell::new(false),
             doubt: Notify::new(),
@@ -184,22 +182,12 @@ impl Worker {
 
     /// Redis's time now, as far as its replies told it; milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
-        let (at, ms) = self.clock.get();
-        ms + at.elapsed().as_millis() as u64
+        self.clock.now_ms()
     }
 
     /// As [`Worker::now_ms`], with parts of a millisecond.
     pub(crate) fn now_exact_ms(&self) -> f64 {
-        let (at, ms) = self.clock.get();
-        ms as f64 + at.elapsed().as_secs_f64() * 1000.0
-    }
-
-    /// Takes Redis's time from a reply to a question sent at this instant. What lay about for long is no news: this
-    /// process stood still.
-    fn set_clock(&self, sent: Instant, now_ms: u64) {
-        if sent.elapsed() < STALE || self.clock.get().1 == 0 {
-            self.clock.set((Instant::now(), now_ms));
-        }
+        self.clock.now_exact_ms()
     }
 
     /// Keeps count of the rows that wait for a slot.

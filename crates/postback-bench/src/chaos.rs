@@ -89,12 +89,13 @@ async fn stage_all(options: &Options, namespace: &Result<(), String>) -> anyhow:
         true => !quick || (if options.mutate { fault.name == "none" } else { fault.quick }),
         false => options.faults.iter().any(|name| name == fault.name),
     };
+    fs::create_dir_all(&folder)?;
     let (start, mut lines, mut bad) = (Instant::now(), vec![], vec![]);
     for fault in TABLE.iter().filter(chosen) {
         if let (true, Err(why)) = (fault.needs_namespace, namespace) {
             let ci = env::var_os("CI").is_some_and(|ci| !ci.is_empty());
-            tell(format_args!("{}: skipped: no namespace of its own: {why}", fault.name));
-            lines.push(bare_line(fault, "skipped"));
+            tell(format_args!("{}: skipped: no namespace of our own: {why}", fault.name));
+            lines.push(bare_line(fault, "skipped: no namespace"));
             bad.extend(ci.then_some(fault.name));
             continue;
         }

@@ -44,7 +44,7 @@ impl Worker {
     fn alive(self: &Rc<Self>, sent: Instant, now_ms: u64, held: usize, taken: usize) {
         let was_silent = !self.may_send();
         self.beat_at.set(Some(sent));
-        self.set_clock(sent, now_ms);
+        self.clock.set(sent, now_ms);
         if taken > 0 {
             log::warn!("took back {taken} batches from a worker that stopped beating");
         }

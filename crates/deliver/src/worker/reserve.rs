@@ -137,7 +137,7 @@ impl Worker {
             self.adopt.set(true);
         }
         let Some(got) = self.note(got) else { return Brought::nothing(Some(LONGEST)) };
-        self.set_clock(sent, got.now_ms);
+        self.clock.set(sent, got.now_ms);
         if rows > 0 {
             self.alone.set(got.status == "alone");
         }

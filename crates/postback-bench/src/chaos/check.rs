@@ -66,6 +66,8 @@ pub(super) struct Allowed {
     pub(super) refusals: bool,
     /// Whether attempts may come later than the schedule says.
     pub(super) delays: bool,
+    /// Whether attempts may end without a whole answer.
+    pub(super) broken: bool,
     /// Whether Redis's time, in which the log is written, may jump.
     pub(super) jumps: bool,
 }
@@ -138,6 +140,9 @@ pub(super) fn check(journals: &Journals, allowed: Allowed) -> Report {
 }
 
 fn check_request(request: &Request, lives: &[Life<'_>], allowed: Allowed, report: &mut Report) {
+    // No fault is an excuse for what it does not concern.
+    let allowed =
+        if request.steady { Allowed { delays: false, broken: false, ..allowed } } else { allowed };
     let number = request.number;
     let rows = lives.len() as u64;
     match &request.answer {

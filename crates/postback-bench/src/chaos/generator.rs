@@ -36,8 +36,8 @@ pub(super) struct Generator {
 struct Shared {
     script: Script,
     listen: SocketAddr,
-    /// The sink's address.
-    host: String,
+    /// The sink's addresses: requests take turns.
+    hosts: Vec<String>,
     /// Time from one request to the next.
     every: Duration,
     /// When the next request is due. What could not be sent in time is not caught up on.
@@ -66,13 +66,13 @@ impl Generator {
         script: Script,
         load: &Load,
         listen: SocketAddr,
-        host: &str,
+        hosts: &[String],
         journal: &Path,
     ) -> anyhow::Result<Generator> {
         let shared = Rc::new(Shared {
             script,
             listen,
-            host: host.to_owned(),
+            hosts: hosts.to_vec(),
             every: Duration::from_secs(1) / load.rate,
             due: Instant::now().into(),
             next: Cell::new(0),
@@ -131,7 +131,8 @@ impl Shared {
         sender: &mut Option<SendRequest<Full<Bytes>>>,
     ) -> anyhow::Result<()> {
         let draft = self.script.draw(number);
-        let body = draft.json(&self.host, &self.script.retries_ms);
+        let host = (number % self.hosts.len().max(1) as u64) as usize;
+        let body = draft.json(&self.hosts[host], &self.script.retries_ms);
         let sent_us = now_us();
         let answer = tokio::time::timeout(PATIENCE, self.ask(body, sender)).await;
         let answer = answer.unwrap_or_else(|_| {
@@ -148,7 +149,8 @@ impl Shared {
             number,
             shape: draft.shape,
             lane: draft.lane,
-            host: self.host.clone(),
+            host: self.hosts[host].clone(),
+            steady: host > 0,
             retries_ms: self.script.retries_ms.clone(),
             rows: draft.rows,
             sent_us,

@@ -1,7 +1,11 @@
 //! What is written down of a trial, and nothing else is judged: the generator's journal, the sink's journal, and the
 //! delivery log as a file. Each is one JSON object a line.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::Path,
+};
 
 use anyhow::Context;
 use postback_core::queue::{Record, Recorded};
@@ -20,6 +24,8 @@ pub(super) struct Request {
     pub(super) lane: Option<String>,
     /// The sink's address, as it stands in the URL.
     pub(super) host: String,
+    /// Whether no fault concerns that address: what goes there is never late.
+    pub(super) steady: bool,
     /// The policy's waits before each retry, milliseconds.
     pub(super) retries_ms: Vec<u64>,
     pub(super) rows: Vec<Row>,
@@ -97,19 +103,28 @@ pub(super) struct Hit {
     pub(super) at_us: u64,
     pub(super) method: String,
     pub(super) target: String,
-    pub(super) headers: BTreeMap<String, String>,
+    pub(super) headers: Names,
     pub(super) body: String,
+}
+
+/// Whose hit it is. Its other headers are not kept: a trial may have a million hits.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub(super) struct Names {
+    #[serde(rename = "webhook-id", default)]
+    pub(super) id: String,
+    #[serde(rename = "x-click", default)]
+    pub(super) click: String,
 }
 
 impl Hit {
     /// The `webhook-id`.
     pub(super) fn id(&self) -> &str {
-        self.headers.get("webhook-id").map_or("", String::as_str)
+        &self.headers.id
     }
 
     /// The row's name.
     pub(super) fn click(&self) -> &str {
-        self.headers.get(CLICK_HEADER).map_or("", String::as_str)
+        &self.headers.click
     }
 }
 
@@ -185,9 +200,10 @@ impl Journals {
 
 fn lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let name = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    let parse = |(n, line)| {
-        serde_json::from_str(line).with_context(|| format!("{name}: line {} is no entry", n + 1))
+    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+    let parse = |(n, line): (usize, std::io::Result<String>)| {
+        let line = line.with_context(|| format!("cannot read {name}"))?;
+        serde_json::from_str(&line).with_context(|| format!("{name}: line {} is no entry", n + 1))
     };
-    text.lines().enumerate().map(parse).collect()
+    BufReader::new(file).lines().enumerate().map(parse).collect()
 }

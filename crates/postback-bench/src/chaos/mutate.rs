@@ -48,7 +48,7 @@ pub(super) const TABLE: &[Mutation] = &[
                 return false;
             };
             let Some(mut hit) = journals.hits.first().cloned() else { return false };
-            hit.headers.insert(super::journal::CLICK_HEADER.to_owned(), click);
+            hit.headers.click = click;
             journals.hits.push(hit);
             true
         },
@@ -71,7 +71,7 @@ pub(super) const TABLE: &[Mutation] = &[
                 journals,
                 |_| true,
                 |hit| {
-                    hit.headers.insert("webhook-id".to_owned(), "other-0".to_owned());
+                    hit.headers.id = "other-0".to_owned();
                 },
             )
         },

@@ -4,6 +4,7 @@
 use std::{
     env,
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -29,6 +30,19 @@ pub(super) fn enter() -> Result<(), String> {
     let own = env::current_exe().map_err(|error| error.to_string())?;
     // Returns only when it failed.
     Err(unshare.arg(own).args(env::args_os().skip(1)).env(INSIDE, "1").exec().to_string())
+}
+
+/// A small file system in memory at a folder, which is made.
+pub(super) fn mount_small(folder: &Path, mib: u32) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let folder = folder.to_str().context("a folder's name is not UTF-8")?;
+    run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0700"), "none", folder])
+}
+
+/// Takes it away again.
+pub(super) fn unmount(folder: &Path) {
+    // Busy or not there: the namespace takes it along at the end.
+    drop(Command::new("umount").arg("--lazy").arg(folder).stderr(Stdio::null()).status());
 }
 
 /// Runs a program and waits; fails with what it says.

@@ -15,8 +15,6 @@ pub(super) struct Script {
     /// The policy's waits before each retry, milliseconds.
     pub(super) retries_ms: Vec<u64>,
     pub(super) mix: Mix,
-    /// Rows of every request, none of which is bad then; `None`: few of most, many of some.
-    pub(super) size: Option<usize>,
 }
 
 /// What share of rows the sink refuses.
@@ -26,6 +24,10 @@ pub(super) enum Mix {
     Usual,
     /// All are delivered at once.
     Plain,
+    /// All are delivered after one to three seconds, in twenty lanes.
+    Slow,
+    /// Whole batches, all rows of which are delivered at once, and no bad request.
+    Bulk,
     /// Each attempt of each row fails with a probability of one half, but for the fourth.
     HalfFails,
 }
@@ -41,6 +43,8 @@ pub(super) struct Draft {
 /// Rows of a request: few, but for one in fifty that takes several batches.
 const FEW: std::ops::RangeInclusive<usize> = 1..=20;
 const MANY: std::ops::RangeInclusive<usize> = 257..=600;
+/// Rows of a whole batch.
+pub(super) const BATCH: usize = 256;
 /// Characters that have to be escaped somewhere, and some that never are.
 const ALPHABET: &[char] = &[
     'a', 'Z', '0', '-', '_', '.', '~', ' ', '+', '%', '&', '=', '?', '/', '#', '"', '\\', '{', '}',
@@ -55,23 +59,25 @@ impl Script {
         // Seeds that lie close together begin alike.
         rng.u64(..);
         let shapes = [Shape::Query, Shape::Lists, Shape::Row, Shape::Object, Shape::Form];
-        let bad = rng.u8(..40) == 0 && self.size.is_none();
-        let shape = if bad { Shape::Bad } else { shapes[rng.usize(..5)] };
+        let is_bad = rng.u8(..40) == 0 && self.mix != Mix::Bulk;
+        let shape = if is_bad { Shape::Bad } else { shapes[rng.usize(..5)] };
         let troubled = self.mix == Mix::Usual && rng.u8(..10) < 3;
-        let size = match rng.u8(..50) {
-            _ if self.size.is_some() => self.size.unwrap_or_default(),
-            0 if !troubled && self.mix != Mix::HalfFails => rng.usize(MANY),
+        let size = match (self.mix, rng.u8(..50)) {
+            (Mix::Bulk, _) => BATCH,
+            (Mix::Usual | Mix::Plain, 0) if !troubled => rng.usize(MANY),
             _ => rng.usize(FEW),
         };
         let lane = match (troubled, self.mix) {
             (true, _) => Some(format!("t{number}")),
             // Lanes of few requests: in a large one ten failures in a row are sure to come, and with them a park.
             (_, Mix::HalfFails) => Some(format!("h{}", number / 3)),
+            (_, Mix::Slow) => Some(format!("s{}", number % 20)),
             _ => [None, Some("a".to_owned()), Some("b".to_owned())][rng.usize(..3)].clone(),
         };
         let rows = (0..size).map(|row| {
             let act = match self.mix {
-                Mix::Plain => Act::Deliver,
+                Mix::Plain | Mix::Bulk => Act::Deliver,
+                Mix::Slow => Act::Slow(rng.u64(1000..3000)),
                 Mix::HalfFails => Act::Flaky(failures(&mut rng)),
                 Mix::Usual if troubled => trouble(row, &mut rng),
                 Mix::Usual => calm(&mut rng),
@@ -172,7 +178,7 @@ mod tests {
     use super::*;
 
     fn script(mix: Mix) -> Script {
-        Script { seed: 1, retries_ms: vec![1000, 2000], mix, size: None }
+        Script { seed: 1, retries_ms: vec![1000, 2000], mix }
     }
 
     #[test]

@@ -4,8 +4,7 @@
 //! All of it is killed, by process id, when the [`Stack`] is dropped. Finding its processes is in `processes`, what it
 //! is configured with in `settings`.
 
-mod boxes;
-mod disks;
+mod network;
 mod processes;
 mod settings;
 mod wrappers;
@@ -13,7 +12,7 @@ mod wrappers;
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -23,19 +22,23 @@ use std::{
 use anyhow::Context;
 use postback_core::queue::{Queue, Shard};
 
-use self::{boxes::Boxes, disks::Disks, processes::descendants, settings::Ports};
 pub(super) use self::{
-    boxes::set_link,
-    disks::Filler,
+    network::{Layout, Network},
     processes::{Process, sample, signal},
     settings::{DELIVERS, IN_FLIGHT, Settings, proxy_socket, redis_socket},
-    wrappers::{Clocked, set_clock},
+    wrappers::Before,
 };
+use self::{processes::descendants, settings::Ports};
 use super::journal::Journals;
-use crate::isolation::measure::{is_ready, seen};
+use crate::{
+    chaos::namespace::{mount_small, unmount},
+    isolation::measure::{Seen, is_ready, seen},
+};
 
 /// How long the stack may take until every program serves.
 const START: Duration = Duration::from_secs(60);
+/// How long Redis may take to answer a command of the trial's own.
+const REPLY: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A running stack.
@@ -46,15 +49,18 @@ pub(super) struct Stack {
     sink: Child,
     /// Where nginx takes requests.
     pub(super) listen: SocketAddr,
-    /// The sink's address, as it stands in URLs.
-    pub(super) host: String,
+    /// The sink's addresses, as they stand in URLs.
+    pub(super) hosts: Vec<String>,
     /// Where each deliver serves its figures.
     metrics: Vec<SocketAddr>,
     redis: String,
-    // Dropped last: the programs use them.
-    _boxes: Option<Boxes>,
+    pub(super) network: Network,
     _disks: Disks,
 }
+
+/// Small disks that are there; they go when this is dropped.
+#[derive(Debug)]
+struct Disks(Vec<PathBuf>);
 
 impl Stack {
     /// Starts one in this folder and waits until it serves; `root` is the checkout.
@@ -63,25 +69,24 @@ impl Stack {
         folder: &Path,
         settings: &Settings,
     ) -> anyhow::Result<Stack> {
-        let ports = Ports::free(settings.delivers)?;
+        let network = Network::lay(settings.layout, settings.delivers)?;
+        let mut settings = settings.clone();
+        network.configure(&mut settings);
         let disks = Disks::mount(folder, &settings.disks)?;
-        let boxes = settings.boxes.then(|| Boxes::start(folder, settings.delivers)).transpose()?;
+        let ports = Ports::free(settings.delivers)?;
         settings.render(root, folder, &ports)?;
-        let sink = start_sink(folder, settings.boxes)?;
-        let metrics = |n: u64| {
-            let address =
-                if settings.boxes { boxes::address(n).into() } else { Ipv4Addr::LOCALHOST };
-            SocketAddr::from((address, ports.metrics(n)))
-        };
+        let (sink, hosts) = start_sink(folder, &network)?;
         let mut stack = Stack {
             folder: folder.to_owned(),
-            supervisord: start_supervisord(folder, settings.files)?,
-            sink: sink.0,
+            supervisord: start_supervisord(folder)?,
+            sink,
             listen: ports.listen(),
-            host: sink.1,
-            metrics: (0..settings.delivers).map(metrics).collect(),
+            hosts,
+            metrics: network
+                .metrics()
+                .unwrap_or_else(|| ports.metrics(settings.delivers).collect()),
             redis: format!("unix://{}", redis_socket(folder).display()),
-            _boxes: boxes,
+            network,
             _disks: disks,
         };
         stack.until_ready().await?;
@@ -123,11 +128,6 @@ impl Stack {
         Ok(all)
     }
 
-    /// Where the trial's files are.
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// The sink's process.
     pub(super) fn sink_pid(&self) -> u32 {
         self.sink.id()
@@ -136,7 +136,22 @@ impl Stack {
     /// A plain connection to Redis, past any proxy.
     pub(super) async fn redis(&self) -> anyhow::Result<redis::aio::MultiplexedConnection> {
         let client = redis::Client::open(self.redis.as_str())?;
-        Ok(client.get_multiplexed_async_connection().await?)
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(REPLY));
+        Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
+    }
+
+    /// What each deliver tells of itself, in order of their numbers.
+    pub(super) async fn seen(&self) -> anyhow::Result<Vec<Seen>> {
+        let mut all = vec![];
+        for address in &self.metrics {
+            all.push(seen(*address).await?);
+        }
+        Ok(all)
+    }
+
+    /// A path in the stack's folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     fn logs(&self) -> PathBuf {
@@ -196,6 +211,23 @@ impl Drop for Stack {
     }
 }
 
+impl Disks {
+    fn mount(folder: &Path, disks: &[(&str, u32)]) -> anyhow::Result<Disks> {
+        let mut mounted = Disks(vec![]);
+        for (name, mib) in disks {
+            mount_small(&folder.join(name), *mib)?;
+            mounted.0.push(folder.join(name));
+        }
+        Ok(mounted)
+    }
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|folder| unmount(folder));
+    }
+}
+
 /// The path of a program of this workspace: beside the running one.
 fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
@@ -203,9 +235,11 @@ fn beside(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn start_sink(folder: &Path, boxes: bool) -> anyhow::Result<(Child, String)> {
-    let mut child = Command::new(beside("postback-bench")?)
-        .args(["sink", "--listen", if boxes { "0.0.0.0:0" } else { "127.0.0.1:0" }, "--journal"])
+fn start_sink(folder: &Path, network: &Network) -> anyhow::Result<(Child, Vec<String>)> {
+    let (listen, addresses) = network.partner();
+    let mut child = network
+        .beside_partner(&beside("postback-bench")?)
+        .args(["sink", "--listen", &listen, "--journal"])
         .arg(folder.join(Journals::HITS))
         .process_group(0)
         .stdout(Stdio::piped())
@@ -215,8 +249,10 @@ fn start_sink(folder: &Path, boxes: bool) -> anyhow::Result<(Child, String)> {
     if let Some(output) = child.stdout.take() {
         BufReader::new(output).read_line(&mut line)?;
     }
-    match line.trim().strip_prefix("listening on ") {
-        Some(host) => Ok((child, host.replace("0.0.0.0", boxes::SINK_ADDRESS))),
+    match line.trim().strip_prefix("listening on ").and_then(|address| address.rsplit_once(':')) {
+        Some((_, port)) => {
+            Ok((child, addresses.iter().map(|address| format!("{address}:{port}")).collect()))
+        }
         None => {
             drop(child.kill());
             drop(child.wait());
@@ -226,11 +262,10 @@ fn start_sink(folder: &Path, boxes: bool) -> anyhow::Result<(Child, String)> {
 }
 
 /// In a process group of its own: a Ctrl-C in a terminal is for this program alone, which then stops the rest.
-fn start_supervisord(folder: &Path, files: Option<u32>) -> anyhow::Result<Child> {
+fn start_supervisord(folder: &Path) -> anyhow::Result<Child> {
     let output = fs::File::create(folder.join("supervisord.out"))?;
-    let limit = files.map_or(String::new(), |files| format!("ulimit -n {files}; "));
-    Command::new("sh")
-        .args(["-c", &format!("{limit}exec supervisord -n -c \"$0\"")])
+    Command::new("supervisord")
+        .args(["-n", "-c"])
         .arg(folder.join("supervisord.conf"))
         .process_group(0)
         .stdin(Stdio::null())

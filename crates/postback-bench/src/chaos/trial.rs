@@ -1,6 +1,7 @@
 //! One trial: a stack under load, a fault, and what the journals say afterwards.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufWriter, Write as _},
     path::Path,
@@ -11,7 +12,7 @@ use anyhow::Context;
 use postback_core::queue::Shard;
 
 use super::{
-    check::{Health, Report, check, judge},
+    check::{Health, Report, Sample, check, judge},
     faults::Fault,
     generator::{Generator, Load},
     journal::{Journals, Logged},
@@ -39,7 +40,7 @@ impl Plan {
     fn usual(seed: u64) -> Plan {
         Plan {
             settings: Settings::default(),
-            script: Script { seed, retries_ms: vec![1000, 2000], mix: Mix::Usual, size: None },
+            script: Script { seed, retries_ms: vec![1000, 2000], mix: Mix::Usual },
             load: Load { rate: 40, most: u64::MAX },
             before: Duration::from_secs(3),
             after: Duration::from_secs(2),
@@ -84,8 +85,10 @@ pub(super) async fn run(
         plan.settings.proxied.then(|| Proxy::start(&proxy_socket(folder), redis_socket(folder)));
     let proxy = proxy.transpose()?;
     let stack = Stack::start(root, folder, &plan.settings).await?;
+    (fault.prepare)(&stack).await?;
     let journal = folder.join(Journals::REQUESTS);
-    let generator = Generator::start(plan.script, &plan.load, stack.listen, &stack.host, &journal)?;
+    let generator =
+        Generator::start(plan.script, &plan.load, stack.listen, &stack.hosts, &journal)?;
     let rng = fastrand::Rng::with_seed(seed);
     let mut scene = Scene { stack, generator, rng, proxy };
     tokio::time::sleep(plan.before).await;
@@ -101,15 +104,17 @@ pub(super) async fn run(
     tokio::time::sleep(plan.after).await;
     scene.generator.stop().await?;
     let shard = scene.stack.shard()?;
-    let left = until_drained(&scene.stack, &shard, healed + fault.within).await;
+    let mut end = BTreeMap::new();
+    let left = until_drained(&scene.stack, &shard, healed + fault.within, &mut end).await;
     let health = Health {
         drained: left.is_none().then(|| healed.elapsed()),
         within: fault.within,
         left: left.unwrap_or_default(),
         warm,
-        end: sample(&scene.stack.processes()),
+        end,
         log_bytes: shard.stats().await?.log_bytes,
     };
+    tell(format_args!("{}: {}", fault.name, health.figures()));
     write_log(&shard, &folder.join(Journals::LOG)).await?;
     drop(scene.stack);
     let mut report = check(&Journals::read(folder)?, fault.allowed);
@@ -118,10 +123,25 @@ pub(super) async fn run(
 }
 
 /// Waits until nothing is pending, held or in flight; tells what is left at the deadline.
-async fn until_drained(stack: &Stack, shard: &Shard, deadline: Instant) -> Option<String> {
+///
+/// `most` becomes what each program took at most in that time; Redis, which holds what is left, at the end.
+async fn until_drained(
+    stack: &Stack,
+    shard: &Shard,
+    deadline: Instant,
+    most: &mut BTreeMap<String, Sample>,
+) -> Option<String> {
     // Twice in a row: an outcome may be on its way into the log.
     let mut empty = 0;
     loop {
+        let now = sample(&stack.processes());
+        most.retain(|program, _| now.contains_key(program));
+        for (program, now) in now {
+            let most = most.entry(program.clone()).or_default();
+            let least = if program == "redis-server" { Sample::default() } else { *most };
+            *most =
+                Sample { memory: now.memory.max(least.memory), files: now.files.max(least.files) };
+        }
         let left = left(stack, shard).await.unwrap_or_else(|error| Some(format!("{error:#}")));
         empty = if left.is_none() { empty + 1 } else { 0 };
         if empty == 2 {

@@ -35,6 +35,22 @@ pub(in crate::chaos) struct Health {
     pub(in crate::chaos) log_bytes: u64,
 }
 
+impl Health {
+    /// What was measured, for people.
+    pub(in crate::chaos) fn figures(&self) -> String {
+        let grown = self.warm.iter().filter_map(|(program, warm)| {
+            let end = self.end.get(program)?;
+            let (before, after) = (warm.memory / MIB, end.memory / MIB);
+            Some(format!(
+                "{program} {before} to {after} MiB, {} to {} files",
+                warm.files, end.files
+            ))
+        });
+        let log = format!("the delivery log {} MiB", self.log_bytes / MIB);
+        grown.chain([log]).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// Judges it.
 pub(in crate::chaos) fn judge(health: &Health, report: &mut Report) {
     if health.drained.is_none() {

@@ -12,7 +12,11 @@ const LATE: f64 = 10_000.0;
 
 impl Life<'_> {
     pub(super) fn check_schedule(&self, allowed: Allowed, report: &mut Report) {
-        let found = self.wrong_numbers().or_else(|| self.wrong_times(allowed));
+        let found = self
+            .wrong_numbers()
+            .or_else(|| self.wrong_times(allowed))
+            .or_else(|| self.late_start(allowed))
+            .or_else(|| (self.broken() > 0 && !allowed.broken).then(|| "was cut off".to_owned()));
         if let Some(why) = found {
             report.breach(Invariant::Schedule, self.trace(&why));
         }
@@ -35,6 +39,13 @@ impl Life<'_> {
         let exact = ended && self.unlogged() == 0 && self.broken() == 0;
         (exact && numbers.len() != self.scripted() && self.hits.len() == numbers.len())
             .then(|| format!("was tried {} times, not {}", numbers.len(), self.scripted()))
+    }
+
+    /// Where nothing may delay it, the first attempt comes at once.
+    fn late_start(&self, allowed: Allowed) -> Option<String> {
+        let first = self.hits.first().filter(|_| !allowed.delays)?;
+        let ms = first.at_us.saturating_sub(self.request.answered_us) as f64 / 1e3;
+        (ms > LATE).then(|| format!("came {ms:.0} ms after it was accepted"))
     }
 
     fn wrong_times(&self, allowed: Allowed) -> Option<String> {

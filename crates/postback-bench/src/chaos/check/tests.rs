@@ -6,7 +6,7 @@ use super::*;
 use crate::chaos::{
     expand::expected,
     faults::TABLE,
-    journal::{Act, CLICK_HEADER, End, Hit, Logged, Row, Shape, Stored},
+    journal::{Act, End, Hit, Logged, Names, Row, Shape, Stored},
 };
 
 const HOST: &str = "127.0.0.1:9";
@@ -14,8 +14,14 @@ const RETRIES_MS: [u64; 2] = [1000, 2000];
 /// Attempts begin so many milliseconds after the request, by the waits above.
 const AT_MS: [u64; 3] = [0, 1050, 3100];
 const START_MS: u64 = 1_700_000_000_000;
-const STRICT: Allowed =
-    Allowed { repeated: 0, unlogged: 0, refusals: false, delays: false, jumps: false };
+const STRICT: Allowed = Allowed {
+    repeated: 0,
+    unlogged: 0,
+    refusals: false,
+    delays: false,
+    broken: false,
+    jumps: false,
+};
 
 /// A request of one row for each of these, with the id `b-N`.
 fn request(number: u64, acts: &[Act]) -> Request {
@@ -30,6 +36,7 @@ fn request(number: u64, acts: &[Act]) -> Request {
         shape: Shape::Object,
         lane: None,
         host: HOST.into(),
+        steady: false,
         retries_ms: RETRIES_MS.to_vec(),
         rows: acts.iter().enumerate().map(row).collect(),
         sent_us: START_MS * 1000,
@@ -44,12 +51,11 @@ fn request(number: u64, acts: &[Act]) -> Request {
 
 fn hit(row: &Row, id: &str, after_ms: u64) -> Hit {
     let expect = expected(Shape::Object, row);
-    let headers = [("webhook-id", id), (CLICK_HEADER, &row.click)];
     Hit {
         at_us: (START_MS + after_ms) * 1000,
         method: expect.method.into(),
         target: expect.target,
-        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        headers: Names { id: id.into(), click: row.click.clone() },
         body: expect.body,
     }
 }
@@ -189,7 +195,21 @@ fn an_attempt_that_the_log_calls_broken_allows_another_hit() {
     journals.log = vec![broken, logged(&row, "b-0", 2, AT_MS[1])];
     journals.log[1].end = Some(End::Delivered);
     journals.hits.push(hit(&row, "b-0", AT_MS[1] + 1));
-    assert_eq!(breached(&journals, STRICT), []);
+    assert_eq!(breached(&journals, Allowed { broken: true, ..STRICT }), []);
+    assert_eq!(breached(&journals, STRICT), [Invariant::Schedule]);
+}
+
+#[test]
+fn a_first_attempt_comes_at_once_unless_a_fault_delays_it() {
+    let mut journals = healthy(request(0, &[Act::Deliver]));
+    journals.hits[0].at_us += 20_000_000;
+    journals.log[0].at_ms += 20_000;
+    let delays = Allowed { delays: true, ..STRICT };
+    assert_eq!(breached(&journals, STRICT), [Invariant::Schedule]);
+    assert_eq!(breached(&journals, delays), []);
+    // Where the fault does not concern the partner, it is no excuse.
+    journals.requests[0].steady = true;
+    assert_eq!(breached(&journals, delays), [Invariant::Schedule]);
 }
 
 #[test]
@@ -208,7 +228,7 @@ fn an_attempt_made_again_after_a_lost_lease_is_a_repeat() {
 #[test]
 fn a_row_has_one_id() {
     let mut journals = all_acts();
-    journals.hits[0].headers.insert("webhook-id".into(), "c-0".into());
+    journals.hits[0].headers.id = "c-0".into();
     assert_eq!(breached(&journals, STRICT), [Invariant::Repeats]);
     // Not the one that the answer gave it.
     let mut journals = healthy(request(0, &[Act::Deliver]));

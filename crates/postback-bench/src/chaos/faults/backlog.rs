@@ -1,23 +1,33 @@
-//! A backlog: very many rows are there before anyone may deliver them.
+//! A backlog of a million rows for one deliver.
 
 use std::time::{Duration, Instant};
 
-use crate::chaos::{tell, trial::Scene};
+use crate::chaos::{script::BATCH, stack::Stack, tell, trial::Scene};
 
-/// How long ingest may take for all of them.
-const WITHIN: Duration = Duration::from_secs(300);
+/// Requests of a batch each: a million rows.
+pub(super) const REQUESTS: u64 = 3907;
+/// Within this the rows must be stored.
+const STORES: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Pauses the fleet until so many rows are stored.
-pub(super) async fn pile_up(scene: &mut Scene, rows: u64) -> anyhow::Result<()> {
+/// Pauses deliver before the first row.
+pub(super) async fn pause(stack: &Stack) -> anyhow::Result<()> {
+    Ok(stack.shard()?.pause("chaos").await?)
+}
+
+/// Waits until all are stored, and lets deliver go on.
+pub(super) async fn grow(scene: &mut Scene) -> anyhow::Result<()> {
     let shard = scene.stack.shard()?;
-    shard.pause("chaos").await?;
     let since = Instant::now();
-    while scene.generator.accepted() < rows {
-        anyhow::ensure!(since.elapsed() < WITHIN, "{rows} rows are not stored after {WITHIN:?}");
+    while scene.generator.accepted() < REQUESTS * BATCH as u64 {
+        anyhow::ensure!(since.elapsed() < STORES, "the rows were not stored in {STORES:?}");
         tokio::time::sleep(LOOK).await;
     }
-    tell(format_args!("{} rows wait after {:.0?}", scene.generator.accepted(), since.elapsed()));
-    shard.resume().await?;
-    Ok(())
+    let stats = shard.stats().await?;
+    tell(format_args!(
+        "{} rows are pending; redis uses {} MiB",
+        stats.pending,
+        shard.memory().await? >> 20
+    ));
+    Ok(shard.resume().await?)
 }

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) async fn store(scene: &mut Scene) -> anyhow::Result<()> {
     let before = scene.stack.pids("deliver");
     let mut redis = scene.stack.redis().await?;
-    let (host, port) = scene.stack.host.rsplit_once(':').unwrap_or_default();
+    let (host, port) = scene.stack.hosts[0].rsplit_once(':').unwrap_or_default();
     let origin = Origin { tls: false, host: host.to_owned(), port: port.parse()? };
     let mut ids = vec![];
     for record in records(&mut scene.rng) {

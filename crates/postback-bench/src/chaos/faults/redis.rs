@@ -1,17 +1,15 @@
-//! Faults of Redis itself: gone, slow to load, full, read-only, with another password.
+//! Faults of Redis itself: gone, full, read-only, with another password.
 
 use std::time::{Duration, Instant};
 
 use redis::{aio::MultiplexedConnection, cmd};
 
-use crate::chaos::{stack::signal, tell, trial::Scene};
+use crate::chaos::trial::Scene;
 
 /// Below a lease of 30 s.
 const AWAY: Duration = Duration::from_secs(20);
 /// How long Redis refuses.
 const REFUSES: Duration = Duration::from_secs(8);
-/// Times 100,000 writes that Redis has to read again.
-const FILLING: u32 = 60;
 /// How long a backlog is let grow.
 const GROWS: Duration = Duration::from_secs(3);
 /// How long it may take to drain.
@@ -23,37 +21,6 @@ pub(super) async fn away(scene: &mut Scene) -> anyhow::Result<()> {
     scene.stack.supervisorctl(&["stop", "redis"]).await?;
     tokio::time::sleep(AWAY).await; // away for so long is the fault
     scene.stack.supervisorctl(&["start", "redis"]).await?;
-    scene.stack.until_ready().await
-}
-
-/// Kills a Redis whose append-only file takes seconds to read.
-pub(super) async fn loading(scene: &mut Scene) -> anyhow::Result<()> {
-    let mut redis = scene.stack.redis().await?;
-    for _ in 0..FILLING {
-        // Each write goes into the file; what is kept is little.
-        let script = "for n = 1, 100000 do redis.call('SET', 'chaos:' .. n % 1000, n) end";
-        ask::<()>(&mut redis, &["EVAL", script, "0"]).await?;
-    }
-    drop(redis);
-    signal(&scene.stack.pids("redis-server"), "KILL");
-    let (since, mut seen) = (Instant::now(), None);
-    loop {
-        let error = match scene.stack.redis().await {
-            Ok(mut redis) => ask::<u64>(&mut redis, &["EXISTS", "chaos:1"]).await.err(),
-            Err(error) => error.downcast().ok(),
-        };
-        match error {
-            Some(error) if error.code() == Some("LOADING") => seen = seen.or(Some(Instant::now())),
-            None if seen.is_some() => break,
-            _ => {}
-        }
-        anyhow::ensure!(
-            since.elapsed() < DRAINS,
-            "Redis was not seen loading, or not back, in {DRAINS:?}"
-        );
-        tokio::time::sleep(LOOK).await;
-    }
-    tell(format_args!("Redis was loading for {:.1?}", seen.unwrap_or(since).elapsed()));
     scene.stack.until_ready().await
 }
 

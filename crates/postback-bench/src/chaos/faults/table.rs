@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    AFTER_LEASE, DELAYS, DELIVERS, Fault, IN_FLIGHT, NOTHING, REFUSALS, UNSETTLED, UNTOLD, USUAL,
+    A_SECOND, AFTER_LEASE, DELAYS, DELIVERS, Fault, IN_FLIGHT, NOTHING, REFUSALS, UNTOLD, USUAL,
     backlog, clocks, daemons, disks, freeze, kills, links, poison, redis, repeats, replies,
 };
-use crate::chaos::{check::Allowed, generator::Load, proxy::Script, script::Mix, stack::Clocked};
+use crate::chaos::{check::Allowed, generator::Load, proxy::Script, script::Mix, stack::Layout};
 
 const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -168,7 +168,7 @@ pub(in crate::chaos) const TABLE: &[Fault] = &[
         name: "partner-half",
         about: "the partner answers 500 to every second attempt",
         allowed: DELAYS,
-        within: seconds(300), // ten failures in a row park a lane for 30 s, now and then
+        within: seconds(180), // ten failures in a row park a lane for 30 s, now and then
         plan: |plan| {
             plan.script.mix = Mix::HalfFails;
             plan.script.retries_ms = vec![1000; 8];
@@ -198,44 +198,80 @@ pub(in crate::chaos) const TABLE: &[Fault] = &[
     },
     Fault {
         name: "redis-loading",
-        about: "kill -9 of a Redis that takes seconds to read its append-only file",
+        about: "kill -9 of Redis that has much to load: LOADING for seconds",
+        prepare: |stack| Box::pin(disks::fill_redis(stack)),
         plan: |plan| plan.settings.redis.push("auto-aof-rewrite-percentage 0".into()),
-        stage: |scene| Box::pin(redis::loading(scene)),
+        stage: |scene| Box::pin(disks::slow_load(scene)),
         ..USUAL
     },
     Fault {
-        name: "disk-of-redis",
-        about: "the disk of the append-only file is full for 8 s (MISCONF)",
+        name: "aof-disk-full",
+        about: "the append-only file's disk is full for 8 s, appendfsync everysec: MISCONF",
+        quick: true,
         needs_namespace: true,
-        plan: |plan| plan.settings.disks.push(("redis", 32)),
-        stage: |scene| Box::pin(disks::append_only_file(scene)),
+        plan: |plan| plan.settings.disks.push((disks::AOF, 32)),
+        stage: |scene| Box::pin(disks::full_aof(scene)),
         ..USUAL
     },
     Fault {
-        name: "disk-of-logs",
-        about: "the disk of the logs is full for 8 s",
+        name: "aof-disk-full-always",
+        about: "the append-only file's disk is full for 8 s, appendfsync always: Redis exits",
+        needs_namespace: true,
+        plan: |plan| {
+            plan.settings.disks.push((disks::AOF, 32));
+            plan.settings.redis.push("appendfsync always".into());
+        },
+        stage: |scene| Box::pin(disks::full_aof(scene)),
+        ..USUAL
+    },
+    Fault {
+        name: "log-disk-full",
+        about: "the disk of all logs is full for 8 s, with every delivery logged",
         needs_namespace: true,
         allowed: NOTHING,
-        plan: |plan| plan.settings.disks.push(("log", 4)),
-        stage: |scene| Box::pin(disks::logs(scene)),
+        plan: |plan| {
+            plan.settings.disks.push((disks::LOGS, 64));
+            plan.settings.lines.push("DELIVER_LOG_DELIVERIES=true".into());
+        },
+        stage: |scene| Box::pin(disks::full_logs(scene)),
         ..USUAL
     },
     Fault {
-        name: "descriptors",
-        about: "128 descriptors for each program",
+        name: "few-descriptors",
+        about: "deliver may open 128 files, and the partner is slow",
+        allowed: Allowed { delays: true, ..NOTHING },
+        within: seconds(90),
+        plan: |plan| {
+            plan.script.mix = Mix::Slow;
+            plan.load.rate = 10;
+            plan.settings.lines.push("DELIVER_CONCURRENCY=512".into());
+            clocks::few_files(&mut plan.settings.before, 128);
+        },
+        stage: |scene| Box::pin(clocks::descriptors(scene, 128)),
+        ..USUAL
+    },
+    Fault {
+        name: "partner-black-hole",
+        about: "packets to one of two partners are dropped for 60 s",
+        needs_namespace: true,
         allowed: DELAYS,
-        plan: |plan| plan.settings.files = Some(128),
-        stage: |_| Box::pin(daemons::nothing()),
+        within: seconds(120),
+        plan: |plan| {
+            plan.settings.layout = Layout::Partner;
+            plan.script.mix = Mix::Plain;
+            plan.script.retries_ms = vec![1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000];
+        },
+        stage: |scene| Box::pin(links::black_hole(scene, seconds(60))),
         ..USUAL
     },
     Fault {
         name: "link-down",
-        about: "the link between a deliver and Redis is down for 30 s",
+        about: "the link between one deliver and Redis is down for 30 s",
         needs_namespace: true,
-        allowed: repeats(IN_FLIGHT + UNSETTLED, DELAYS),
+        allowed: repeats(IN_FLIGHT + A_SECOND, DELAYS),
         within: AFTER_LEASE,
-        plan: |plan| plan.settings.boxes = true,
-        stage: |scene| Box::pin(links::down(scene, 1, seconds(30))),
+        plan: |plan| plan.settings.layout = Layout::Delivers,
+        stage: |scene| Box::pin(links::cut(scene, 1, seconds(30))),
         ..USUAL
     },
     Fault {
@@ -243,40 +279,39 @@ pub(in crate::chaos) const TABLE: &[Fault] = &[
         about: "the links between all delivers and Redis are down for 60 s",
         needs_namespace: true,
         allowed: DELAYS, // nobody beats, so nobody's lease is taken over
-        within: AFTER_LEASE,
-        plan: |plan| plan.settings.boxes = true,
-        stage: |scene| Box::pin(links::down(scene, DELIVERS, seconds(60))),
+        within: seconds(90),
+        plan: |plan| plan.settings.layout = Layout::Delivers,
+        stage: |scene| Box::pin(links::cut(scene, 2, seconds(60))),
         ..USUAL
     },
     Fault {
-        name: "clock-of-deliver",
-        about: "the clock of a deliver's box is an hour, then a day ahead and behind",
+        name: "clock-deliver",
+        about: "the clock of one deliver jumps an hour and a day, forward and back",
         allowed: NOTHING,
-        plan: |plan| plan.settings.clock_of = Some(Clocked::Deliver),
-        stage: |scene| Box::pin(clocks::set(scene, &[1, -1, 24, -24, 0])),
+        plan: |plan| clocks::of_a_deliver(&mut plan.settings.before),
+        stage: |scene| Box::pin(clocks::deliver(scene)),
         ..USUAL
     },
     Fault {
-        name: "clock-of-redis",
-        about: "Redis's clock goes back by an hour",
-        allowed: Allowed { jumps: true, ..DELAYS },
-        plan: |plan| plan.settings.clock_of = Some(Clocked::Redis),
-        stage: |scene| Box::pin(clocks::set(scene, &[-1])),
+        name: "clock-redis",
+        about: "Redis's clock jumps an hour back and stays there",
+        allowed: Allowed { jumps: true, ..NOTHING },
+        plan: |plan| clocks::of_redis(&mut plan.settings.before),
+        stage: |scene| Box::pin(clocks::redis(scene)),
         ..USUAL
     },
     Fault {
         name: "backlog",
-        about: "a backlog of a million rows, and one deliver",
+        about: "a million rows wait for one deliver",
         allowed: DELAYS,
-        within: seconds(600),
+        within: seconds(1800),
+        prepare: |stack| Box::pin(backlog::pause(stack)),
         plan: |plan| {
+            plan.script.mix = Mix::Bulk;
+            plan.load = Load { rate: 1000, most: backlog::REQUESTS };
             plan.settings.delivers = 1;
-            plan.script.mix = Mix::Plain;
-            plan.script.size = Some(5000);
-            plan.load = Load { rate: 40, most: 200 };
-            plan.before = seconds(0);
         },
-        stage: |scene| Box::pin(backlog::pile_up(scene, 1_000_000)),
+        stage: |scene| Box::pin(backlog::grow(scene)),
         ..USUAL
     },
 ];

@@ -1,7 +1,6 @@
 //! What a stack is configured with: settings for `scripts/render`, ports, and lines added to redis.conf.
 
 use std::{
-    env,
     fs::{self, File},
     io::Write as _,
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -11,10 +10,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{
-    boxes::REDIS_ADDRESS,
-    wrappers::{self, Clocked},
-};
+use super::{Before, Layout, wrappers};
 
 /// How many deliver processes a stack has unless a fault wants otherwise.
 pub(in crate::chaos) const DELIVERS: u64 = 2;
@@ -32,16 +28,13 @@ pub(in crate::chaos) struct Settings {
     pub(in crate::chaos) lines: Vec<String>,
     /// Whether the daemons reach Redis through a proxy.
     pub(in crate::chaos) proxied: bool,
-    /// Folders that are small disks of so many MiB.
-    pub(in crate::chaos) disks: Vec<(&'static str, u32)>,
-    /// The most descriptors of any program.
-    pub(in crate::chaos) files: Option<u32>,
-    /// Whether each deliver has a box of its own, with a link to Redis and one to the partner.
-    pub(in crate::chaos) boxes: bool,
-    /// The program whose clock is set by a file.
-    pub(in crate::chaos) clock_of: Option<Clocked>,
     /// Lines at the end of redis.conf, where the last one of a kind holds.
     pub(in crate::chaos) redis: Vec<String>,
+    /// Folders in the stack's that are small disks of their own, MiB.
+    pub(in crate::chaos) disks: Vec<(&'static str, u32)>,
+    pub(in crate::chaos) layout: Layout,
+    /// How programs start.
+    pub(in crate::chaos) before: Before,
 }
 
 impl Default for Settings {
@@ -50,11 +43,10 @@ impl Default for Settings {
             delivers: DELIVERS,
             lines: vec![],
             proxied: false,
-            disks: vec![],
-            files: None,
-            boxes: false,
-            clock_of: None,
             redis: vec![],
+            disks: vec![],
+            layout: Layout::Together,
+            before: vec![],
         }
     }
 }
@@ -69,10 +61,9 @@ pub(in crate::chaos) fn proxy_socket(folder: &Path) -> PathBuf {
     folder.join("proxy.sock")
 }
 
-/// A hundred ports: Redis, nginx and ingest's admin pages at its end, deliver's figures at its start.
+/// A hundred ports: nginx and ingest's admin pages at its end, deliver's figures at its start.
 pub(super) struct Ports(u16);
 
-const REDIS: u16 = 97;
 const LISTEN: u16 = 98;
 const ADMIN: u16 = 99;
 
@@ -84,9 +75,7 @@ impl Ports {
         let hundreds = (0..120).map(|n| 200 + ((start + n) % 120) as u16);
         let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
         let all_free = |hundred: &u16| {
-            (0..delivers as u16)
-                .chain([REDIS, LISTEN, ADMIN])
-                .all(|port| is_free(100 * hundred + port))
+            (0..delivers as u16).chain([LISTEN, ADMIN]).all(|port| is_free(100 * hundred + port))
         };
         hundreds
             .into_iter()
@@ -103,9 +92,8 @@ impl Ports {
         self.at(LISTEN)
     }
 
-    /// The port of a deliver's figures.
-    pub(super) fn metrics(&self, n: u64) -> u16 {
-        100 * self.0 + n as u16
+    pub(super) fn metrics(&self, delivers: u64) -> impl Iterator<Item = SocketAddr> {
+        (0..delivers as u16).map(|n| self.at(n))
     }
 }
 
@@ -118,47 +106,11 @@ impl Settings {
             "{} is too long for unix sockets: set TMPDIR to a shorter folder",
             folder.display()
         );
-        let bin = wrappers::write(folder, self)?;
-        let mut text = self.lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-        // After what the fault wants, as the first of a name holds.
-        text.push_str(&self.usual(folder, &bin, ports));
-        let file = folder.join("settings.env");
-        fs::write(&file, text)?;
-        let mut render = Command::new(root.join("scripts/render"));
-        // The environment goes before the file: what is set for another stack is not for this one.
-        for (name, _) in env::vars() {
-            let is_ours =
-                ["POSTBACK_", "INGEST_", "DELIVER_"].iter().any(|start| name.starts_with(start));
-            if is_ours || name == "REDIS_URL" {
-                render.env_remove(name);
-            }
-        }
-        // For a Redis of ours before the system's.
-        let path = env::var("PATH").unwrap_or_default();
-        render.env("PATH", format!("{}:{path}", bin.display()));
-        let output = render.arg(&file).arg(folder).output().with_context(|| {
-            format!(
-                "cannot run scripts/render in {}: name the checkout with --root",
-                root.display()
-            )
-        })?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "scripts/render: {}", text.trim());
-        let mut redis = File::options().append(true).open(folder.join("redis.conf"))?;
-        if self.boxes {
-            // Boxes come from other addresses than this one, which needs a password otherwise.
-            writeln!(redis, "protected-mode no")?;
-        }
-        self.redis.iter().try_for_each(|line| writeln!(redis, "{line}"))?;
-        Ok(())
-    }
-
-    fn usual(&self, folder: &Path, bin: &Path, ports: &Ports) -> String {
-        let metrics = if self.boxes { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        let bin = wrappers::make(folder, &self.before)?;
         let mut text = format!(
             "POSTBACK_RUN={run}\nPOSTBACK_SOCKETS={run}\nPOSTBACK_LOGS={run}/log\nPOSTBACK_BIN={bin}\n\
-             POSTBACK_LISTEN={listen}\nPOSTBACK_DELIVER_PROCS={delivers}\nPOSTBACK_DELIVER_METRICS={metrics}:{hundred}\n\
-             INGEST_ADMIN_LISTEN={admin}\nDELIVER_ALLOW_NET=127.0.0.0/8,10.0.0.0/8\nDELIVER_CONCURRENCY={IN_FLIGHT}\n\
+             POSTBACK_LISTEN={listen}\nPOSTBACK_DELIVER_PROCS={delivers}\nPOSTBACK_DELIVER_METRICS=127.0.0.1:{hundred}\n\
+             INGEST_ADMIN_LISTEN={admin}\nDELIVER_ALLOW_NET=127.0.0.0/8\nDELIVER_CONCURRENCY={IN_FLIGHT}\n\
              DELIVER_DRAIN=10s\nRUST_LOG=info\n",
             run = folder.display(),
             bin = bin.display(),
@@ -170,15 +122,31 @@ impl Settings {
         if self.proxied {
             text.push_str(&format!("REDIS_URL=unix://{}\n", proxy_socket(folder).display()));
         }
-        if self.boxes {
-            let port = ports.at(REDIS).port();
-            text.push_str(&format!(
-                "POSTBACK_REDIS_BIND={REDIS_ADDRESS}\nPOSTBACK_REDIS_PORT={port}\nREDIS_URL=redis://{REDIS_ADDRESS}:{port}\n"
-            ));
+        // Before the usual ones, as the first of a name holds.
+        text.insert_str(0, &self.lines.iter().map(|line| format!("{line}\n")).collect::<String>());
+        let file = folder.join("settings.env");
+        fs::write(&file, text)?;
+        let mut render = Command::new(root.join("scripts/render"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        render.env("PATH", format!("{}:{path}", bin.display())); // where redis-server is looked for
+        // The environment goes before the file: what is set for another stack is not for this one.
+        for (name, _) in std::env::vars() {
+            let is_ours =
+                ["POSTBACK_", "INGEST_", "DELIVER_"].iter().any(|start| name.starts_with(start));
+            if is_ours || name == "REDIS_URL" {
+                render.env_remove(name);
+            }
         }
-        if let Some(files) = self.files {
-            text.push_str(&format!("POSTBACK_MINFDS={files}\n"));
-        }
-        text
+        let output = render.arg(&file).arg(folder).output().with_context(|| {
+            format!(
+                "cannot run scripts/render in {}: name the checkout with --root",
+                root.display()
+            )
+        })?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "scripts/render: {}", text.trim());
+        let mut redis = File::options().append(true).open(folder.join("redis.conf"))?;
+        self.redis.iter().try_for_each(|line| writeln!(redis, "{line}"))?;
+        Ok(())
     }
 }

@@ -1,73 +1,48 @@
-//! Programs that stand before the real ones: they put a deliver into its box, or set a program's clock.
+//! Programs that start another way than usual: with fewer descriptors, another clock, in another namespace. A shell
+//! script stands in for the program and becomes it.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 
-use super::{beside, boxes, settings::Settings};
-use crate::chaos::namespace::run;
+use super::beside;
 
-/// A program whose wall clock is set while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::chaos) enum Clocked {
-    /// The first deliver.
-    Deliver,
-    Redis,
-}
+/// Shell that runs before a program starts, by the program's name. `$run` is the stack's folder, `"$@"` the program with
+/// its arguments.
+pub(in crate::chaos) type Before = Vec<(&'static str, String)>;
 
-/// Debian's package faketime hangs in programs with jemalloc, as Redis is.
-const CLOCK: &str = include_str!("clock.c");
-
-/// Sets the clock of the stack in this folder so many seconds ahead, or behind.
-pub(in crate::chaos) fn set_clock(folder: &Path, seconds: i64) -> anyhow::Result<()> {
-    Ok(fs::write(folder.join("clock"), seconds.to_ne_bytes())?)
-}
-
-/// Makes the folder of binaries that the stack runs.
-pub(super) fn write(folder: &Path, settings: &Settings) -> anyhow::Result<PathBuf> {
+/// Makes the folder with the programs of a stack and returns it.
+pub(super) fn make(folder: &Path, before: &Before) -> anyhow::Result<PathBuf> {
     let bin = folder.join("bin");
     fs::create_dir_all(&bin)?;
-    symlink(beside("ingest")?, bin.join("ingest"))?;
-    let deliver = beside("deliver")?;
-    match (settings.boxes, settings.clock_of) {
-        (true, _) => script(&bin.join("deliver"), &boxes::wrapper(folder, &deliver))?,
-        (_, Some(Clocked::Deliver)) => {
-            let others = format!(
-                "case \"$DELIVER_METRICS_LISTEN\" in *00) ;; *) exec '{}' \"$@\" ;; esac\n",
-                deliver.display()
-            );
-            script(&bin.join("deliver"), &(others + &clocked(folder, &deliver)?))?;
+    for name in ["deliver", "ingest", "redis-server"] {
+        let program = if name == "redis-server" { installed(name)? } else { beside(name)? };
+        let texts: Vec<&str> =
+            before.iter().filter(|(of, _)| *of == name).map(|(_, text)| text.as_str()).collect();
+        let file = bin.join(name);
+        if texts.is_empty() {
+            symlink(&program, &file)?;
+            continue;
         }
-        _ => symlink(&deliver, bin.join("deliver"))?,
-    }
-    if settings.clock_of == Some(Clocked::Redis) {
-        let path = env::var_os("PATH").unwrap_or_default();
-        let mut found = env::split_paths(&path).map(|dir| dir.join("redis-server"));
-        let redis = found.find(|path| path.exists()).context("redis-server is not installed")?;
-        script(&bin.join("redis-server"), &clocked(folder, &redis)?)?;
+        let text = format!(
+            "#!/bin/sh\nrun='{}'\nset -- '{}' \"$@\"\n{}\nexec \"$@\"\n",
+            folder.display(),
+            program.display(),
+            texts.join("\n")
+        );
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
     }
     Ok(bin)
 }
 
-/// The script that runs a program whose wall clock a file sets; the monotonic one stays true.
-fn clocked(folder: &Path, program: &Path) -> anyhow::Result<String> {
-    let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
-    fs::write(&source, CLOCK)?;
-    set_clock(folder, 0)?;
-    let (source, output) = (source.display().to_string(), library.display().to_string());
-    run("cc", &["-shared", "-fPIC", "-O1", "-o", &output, &source])?;
-    Ok(format!(
-        "export LD_PRELOAD='{output}' CHAOS_CLOCK='{}'\nexec '{}' \"$@\"\n",
-        folder.join("clock").display(),
-        program.display()
-    ))
-}
-
-fn script(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, format!("#!/bin/sh\n{text}"))?;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+/// The path of an installed program.
+fn installed(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|folder| folder.join(name));
+    found.find(|file| file.exists()).with_context(|| format!("{name} is not installed"))
 }
