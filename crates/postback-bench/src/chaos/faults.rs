@@ -58,8 +58,14 @@ const fn kills(n: u64) -> u64 {
 }
 
 /// Nothing is repeated, nothing is missing in the log, nothing comes late.
-const NOTHING: Allowed =
-    Allowed { repeated: 0, unlogged: 0, refusals: false, delays: false, jumps: false };
+const NOTHING: Allowed = Allowed {
+    repeated: 0,
+    unlogged: 0,
+    refusals: false,
+    delays: false,
+    jumps: false,
+    strangers: false,
+};
 /// As `NOTHING`, but it may take time.
 const DELAYS: Allowed = Allowed { delays: true, ..NOTHING };
 /// As `DELAYS`, and requests may be refused or stay without an answer meanwhile.
