@@ -56,7 +56,7 @@ impl fmt::Display for Invariant {
 }
 
 /// What a fault may cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowed {
     /// Hits beyond the attempts that a row needed.
     pub(super) repeated: u64,
@@ -70,6 +70,18 @@ pub(super) struct Allowed {
     pub(super) jumps: bool,
     /// Whether others store records that cannot be read: these die and are logged.
     pub(super) strangers: bool,
+}
+
+impl Allowed {
+    /// Nothing is repeated, nothing is missing in the log, nothing comes late.
+    pub(super) const NOTHING: Allowed = Allowed {
+        repeated: 0,
+        unlogged: 0,
+        refusals: false,
+        delays: false,
+        jumps: false,
+        strangers: false,
+    };
 }
 
 /// What the checker found.

@@ -57,15 +57,7 @@ const fn kills(n: u64) -> u64 {
     n * (IN_FLIGHT + UNTOLD)
 }
 
-/// Nothing is repeated, nothing is missing in the log, nothing comes late.
-const NOTHING: Allowed = Allowed {
-    repeated: 0,
-    unlogged: 0,
-    refusals: false,
-    delays: false,
-    jumps: false,
-    strangers: false,
-};
+const NOTHING: Allowed = Allowed::NOTHING;
 /// As `NOTHING`, but it may take time.
 const DELAYS: Allowed = Allowed { delays: true, ..NOTHING };
 /// As `DELAYS`, and requests may be refused or stay without an answer meanwhile.

@@ -14,14 +14,7 @@ const RETRIES_MS: [u64; 2] = [1000, 2000];
 /// Attempts begin so many milliseconds after the request, by the waits above.
 const AT_MS: [u64; 3] = [0, 1050, 3100];
 const START_MS: u64 = 1_700_000_000_000;
-const STRICT: Allowed = Allowed {
-    repeated: 0,
-    unlogged: 0,
-    refusals: false,
-    delays: false,
-    jumps: false,
-    strangers: false,
-};
+const STRICT: Allowed = Allowed::NOTHING;
 
 /// A request of one row for each of these, with the id `b-N`.
 fn request(number: u64, acts: &[Act]) -> Request {
