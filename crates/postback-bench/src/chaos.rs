@@ -49,8 +49,9 @@ pub(crate) struct Options {
     /// Draws the load and the moments of the faults; printed, so that a failure can be repeated
     #[arg(long)]
     seed: Option<u64>,
-    /// Show that the checker finds what is wrong: a healthy trial's journals, each time with one thing changed
-    #[arg(long)]
+    /// Show only that the checker finds what is wrong: a healthy trial's journals, each time with one thing changed; part
+    /// of every run that stages `none`
+    #[arg(long, conflicts_with_all = ["all", "faults"])]
     mutate: bool,
     /// Keep the folder with journals and logs; it is kept on a breach too
     #[arg(long)]
@@ -86,7 +87,7 @@ async fn stage_all(options: &Options, namespace: &Result<(), String>) -> anyhow:
     let folder = env::temp_dir().join(format!("postback-chaos-{}", std::process::id()));
     let quick = options.faults.is_empty() && !options.all;
     let chosen = |fault: &&Fault| match options.faults.is_empty() {
-        true => !quick || (if options.mutate { fault.name == "none" } else { fault.quick }),
+        true => !quick || (if options.mutate { fault.name == TABLE[0].name } else { fault.quick }),
         false => options.faults.iter().any(|name| name == fault.name),
     };
     fs::create_dir_all(&folder)?;
@@ -143,7 +144,7 @@ async fn stage(
     tell(format_args!("{}: over in {:.0?}", fault.name, outcome.took));
     show_breaches(fault, &outcome);
     let mut good = outcome.report.breaches.is_empty();
-    if fault.name == "none" && options.mutate {
+    if fault.name == TABLE[0].name {
         good &= mutate_all(folder, fault)?;
     }
     Ok((line(fault, &outcome), good))

@@ -17,7 +17,7 @@ use std::{
 
 pub(super) use self::health::{Health, Sample, judge};
 use self::rows::Life;
-use super::journal::{Answer, Hit, Journals, Logged, Request};
+use super::journal::{Answer, End, Hit, Journals, Logged, Request};
 
 /// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ impl fmt::Display for Invariant {
 }
 
 /// What a fault may cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowed {
     /// Hits beyond the attempts that a row needed.
     pub(super) repeated: u64,
@@ -70,6 +70,21 @@ pub(super) struct Allowed {
     pub(super) broken: bool,
     /// Whether Redis's time, in which the log is written, may jump.
     pub(super) jumps: bool,
+    /// Whether others store records that cannot be read: these die and are logged.
+    pub(super) strangers: bool,
+}
+
+impl Allowed {
+    /// Nothing is repeated, nothing is missing in the log, nothing comes late.
+    pub(super) const NOTHING: Allowed = Allowed {
+        repeated: 0,
+        unlogged: 0,
+        refusals: false,
+        delays: false,
+        broken: false,
+        jumps: false,
+        strangers: false,
+    };
 }
 
 /// What the checker found.
@@ -118,10 +133,7 @@ pub(super) fn check(journals: &Journals, allowed: Allowed) -> Report {
     for hit in &journals.hits {
         hits.entry(hit.click()).or_default().push(hit);
     }
-    let mut log: HashMap<&str, Vec<&Logged>> = HashMap::new();
-    for logged in &journals.log {
-        log.entry(logged.click.as_deref().unwrap_or_default()).or_default().push(logged);
-    }
+    let mut log = log_by_row(journals);
     for request in &journals.requests {
         let lives: Vec<Life<'_>> = (0..request.rows.len())
             .map(|row| {
@@ -132,11 +144,34 @@ pub(super) fn check(journals: &Journals, allowed: Allowed) -> Report {
             .collect();
         check_request(request, &lives, allowed, &mut report);
     }
-    for click in hits.keys().chain(log.keys()) {
-        report.breach(Invariant::Refused, format!("row `{click}` belongs to no request"));
+    if allowed.strangers {
+        log.retain(|_, records| !records.iter().all(|record| is_unreadable(record)));
+    }
+    for row in hits.keys().chain(log.keys()) {
+        report.breach(Invariant::Refused, format!("row `{row}` belongs to no request"));
     }
     report.check_bounds(allowed);
     report
+}
+
+/// The log's records by the row's name; what tells none goes by its id.
+fn log_by_row(journals: &Journals) -> HashMap<&str, Vec<&Logged>> {
+    let rows = journals.requests.iter().flat_map(|request| {
+        let named = (0..).zip(&request.rows);
+        named.filter_map(|(n, row)| Some((rows::id(&request.answer, n)?, row.click.as_str())))
+    });
+    let by_id: HashMap<String, &str> = rows.collect();
+    let mut log: HashMap<&str, Vec<&Logged>> = HashMap::new();
+    for logged in &journals.log {
+        let known = logged.click.as_deref().or_else(|| by_id.get(&logged.id).copied());
+        log.entry(known.unwrap_or(&logged.id)).or_default().push(logged);
+    }
+    log
+}
+
+/// Whether this is how a record ends that nobody can read.
+fn is_unreadable(logged: &Logged) -> bool {
+    logged.attempt == 0 && logged.end == Some(End::Dead("undecodable".to_owned()))
 }
 
 fn check_request(request: &Request, lives: &[Life<'_>], allowed: Allowed, report: &mut Report) {

@@ -65,15 +65,7 @@ async fn ask<T: ::redis::FromRedisValue>(stack: &Stack, words: &[&str]) -> anyho
     Ok(command.query_async(&mut stack.redis().await?).await?)
 }
 
-/// Nothing is repeated, nothing is missing in the log, nothing comes late.
-const NOTHING: Allowed = Allowed {
-    repeated: 0,
-    unlogged: 0,
-    refusals: false,
-    delays: false,
-    broken: false,
-    jumps: false,
-};
+const NOTHING: Allowed = Allowed::NOTHING;
 /// As `NOTHING`, but it may take time.
 const DELAYS: Allowed = Allowed { delays: true, broken: true, ..NOTHING };
 /// As `DELAYS`, and requests may be refused or stay without an answer meanwhile.

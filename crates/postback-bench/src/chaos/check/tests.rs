@@ -14,14 +14,7 @@ const RETRIES_MS: [u64; 2] = [1000, 2000];
 /// Attempts begin so many milliseconds after the request, by the waits above.
 const AT_MS: [u64; 3] = [0, 1050, 3100];
 const START_MS: u64 = 1_700_000_000_000;
-const STRICT: Allowed = Allowed {
-    repeated: 0,
-    unlogged: 0,
-    refusals: false,
-    delays: false,
-    broken: false,
-    jumps: false,
-};
+const STRICT: Allowed = Allowed::NOTHING;
 
 /// A request of one row for each of these, with the id `b-N`.
 fn request(number: u64, acts: &[Act]) -> Request {
@@ -161,6 +154,21 @@ fn nothing_comes_of_a_refused_request() {
     // Nobody asked for it.
     let stray = Journals { requests: vec![], hits, log };
     assert_eq!(breached(&stray, STRICT), [Invariant::Refused]);
+}
+
+#[test]
+fn what_others_stored_may_die_unread_where_that_is_the_fault() {
+    let mut journals = all_acts();
+    let mut stranger = logged(&journals.requests[0].rows[0], "x-0", 1, 0);
+    (stranger.click, stranger.attempt, stranger.status) = (None, 0, 0);
+    stranger.end = Some(End::Dead("undecodable".into()));
+    journals.log.push(stranger);
+    assert_eq!(breached(&journals, STRICT), [Invariant::Refused]);
+    let strangers = Allowed { strangers: true, ..STRICT };
+    assert_eq!(breached(&journals, strangers), []);
+    // One that was accepted may not end so, and is found by its id.
+    journals.log.iter_mut().for_each(|logged| logged.id = logged.id.replace("x-0", "b-0"));
+    assert_eq!(breached(&journals, strangers), [Invariant::Ends]);
 }
 
 #[test]

@@ -192,7 +192,7 @@ pub(in crate::chaos) const TABLE: &[Fault] = &[
         name: "poison",
         about: "records that cannot be read, at the heads of busy lanes",
         quick: true,
-        allowed: DELAYS,
+        allowed: Allowed { strangers: true, ..DELAYS },
         stage: |scene| Box::pin(poison::store(scene)),
         ..USUAL
     },
