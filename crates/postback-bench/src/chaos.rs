@@ -74,17 +74,23 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // Dropped at a signal, the trials stop what they started.
     tokio::select! {
-        done = stage_all(&options, &namespace) => done,
-        _ = term.recv() => anyhow::bail!("stopped by a signal"),
-        _ = int.recv() => anyhow::bail!("stopped by a signal"),
+        done = stage_all(&options, &namespace) => return done,
+        _ = term.recv() => {},
+        _ = int.recv() => {},
     }
+    anyhow::bail!("stopped by a signal; journals and logs so far are in {}", folder().display())
+}
+
+/// Where this run's trials leave their journals and logs.
+fn folder() -> PathBuf {
+    env::temp_dir().join(format!("postback-chaos-{}", std::process::id()))
 }
 
 /// `namespace`: why there is none, if so.
 async fn stage_all(options: &Options, namespace: &Result<(), String>) -> anyhow::Result<()> {
     let seed = options.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
     tell(format_args!("seed: {seed}"));
-    let folder = env::temp_dir().join(format!("postback-chaos-{}", std::process::id()));
+    let folder = folder();
     let quick = options.faults.is_empty() && !options.all;
     let chosen = |fault: &&Fault| match options.faults.is_empty() {
         true => !quick || (if options.mutate { fault.name == TABLE[0].name } else { fault.quick }),
