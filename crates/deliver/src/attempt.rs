@@ -39,6 +39,7 @@ pub(crate) async fn run(
         }
         Ok(filled) => {
             let sent = send_row(worker, lane, &item, &filled, connection, began_ms).await;
+            let cut = sent.is_none();
             let outcome = match sent {
                 Some(Ok(outcome)) => {
                     steer(worker, lane, &item.held, &outcome);
@@ -53,7 +54,7 @@ pub(crate) async fn run(
                 }
                 None => cut_off(worker, began_ms),
             };
-            let next = judge(worker, &item, &outcome);
+            let next = judge(worker, &item, &outcome, cut);
             let attempted = Attempted { at_ms: began_ms, outcome: Some(outcome) };
             finish(worker, &item, &attempted, Some(filled), next);
         }
@@ -113,7 +114,8 @@ fn cut_off(worker: &Worker, began_ms: u64) -> Outcome {
     Outcome { result: Err(Failure::Reset(why)), response_time }
 }
 
-fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome) -> Next {
+/// `cut`: it was we who cut it off, and no row dies of that.
+fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome, cut: bool) -> Next {
     let policy = &item.held.batch.policy;
     let attempts = u32::from(attempts_before(item)) + 1;
     let given: Option<Vec<_>> = policy
@@ -122,8 +124,15 @@ fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome) -> Next {
         .map(|all| all.iter().copied().map(Duration::from_millis).collect());
     let retries = given.as_ref().unwrap_or(&worker.process.config.retries.0);
     let left = time_left(worker, &item.held, item.row, worker.now_ms());
-    let next =
-        outcome.verdict(&policy.success).next(attempts, retries, jitter(item, attempts), left);
+    let next = match outcome.verdict(&policy.success).next(
+        attempts,
+        retries,
+        jitter(item, attempts),
+        left,
+    ) {
+        Next::Dead(Cause::Reset) if cut => Next::Retry(Duration::ZERO),
+        next => next,
+    };
     worker.process.metrics.observe(outcome, next);
     next
 }

@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     woken: Cell<bool>,
     /// Held batches must be compared with what Redis has.
     adopt: Cell<bool>,
+    /// At the last beat Redis had more than this worker knew of.
+    more: Cell<bool>,
     /// It takes no more: the process stops.
     sated: Cell<bool>,
     /// How often the fleet's rates were changed, as far as this worker has heeded it.
@@ -138,6 +140,7 @@ impl Worker {
             hungry: Notify::new(),
             woken: Cell::new(false),
             adopt: Cell::new(false),
+            more: Cell::new(false),
             sated: Cell::new(false),
             limit_changes: Cell::new(0),
             alone: Cell::new(false),

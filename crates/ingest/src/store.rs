@@ -2,6 +2,7 @@
 //! Redis's troubles once, not with each request.
 
 use std::{
+    cell::Cell,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -99,14 +100,21 @@ impl Store {
         request: Enqueue<'_>,
     ) -> Result<Vec<Enqueued>, EnqueueError> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
+        let is_checked = Cell::new(false);
         let stored = once_more(async || {
+            is_checked.set(false);
             timeout_at(deadline, self.check()).await.unwrap_or_else(|_| Err(silent()))?;
+            is_checked.set(true);
             let stored = timeout_at(deadline, self.queue.store(&request)).await;
             stored.unwrap_or_else(|_| Err(RedisFailure::Lost("timed out".to_owned()).into()))
         })
         .await;
         self.note(stored.as_ref().err(), Trouble::well);
-        Ok(stored?)
+        stored.map_err(|error| match is_checked.get() {
+            true => error.into(),
+            // Nothing was asked to be stored.
+            false => EnqueueError::NotEnqueued(error.to_string()),
+        })
     }
 
     /// One log line when Redis gets into trouble, for each new reason, and when it is well again.

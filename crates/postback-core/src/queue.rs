@@ -167,6 +167,7 @@ struct Scripts {
     beat: Script,
     revise: Script,
     trim: Script,
+    pause: Script,
     limit: Script,
 }
 
@@ -180,6 +181,7 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
         beat: script(include_str!("queue/beat.lua")),
         revise: script(include_str!("queue/revise.lua")),
         trim: script(include_str!("queue/trim.lua")),
+        pause: script(include_str!("queue/pause.lua")),
         limit: script(include_str!("queue/limit.lua")),
     }
 });

@@ -67,6 +67,13 @@ enum Command {
     Cancel(revise::CancelArgs),
 }
 
+impl Command {
+    /// Whether it needs no Redis.
+    fn is_dry_run(&self) -> bool {
+        matches!(self, Command::Send(args) if args.dry_run)
+    }
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -86,6 +93,9 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<bool> {
     let queue = args.queue.open()?;
     let mut output = Output::new(args.json);
+    if !args.command.is_dry_run() {
+        queue.check_shards().await?;
+    }
     match args.command {
         Command::Status => status::run(&queue, &mut output).await,
         Command::Show(args) => show::run(&queue, &args, &mut output).await,

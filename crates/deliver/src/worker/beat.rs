@@ -48,8 +48,9 @@ impl Worker {
         if taken > 0 {
             log::warn!("took back {taken} batches from a worker that stopped beating");
         }
-        // After a lost answer Redis has more than this worker knows of.
-        if held > self.held.borrow().len() + self.unsettled.leaving() {
+        // After a lost answer Redis has more than this worker knows of; or the answer is on its way.
+        let more = held > self.held.borrow().len() + self.unsettled.leaving();
+        if self.more.replace(more) && more {
             self.adopt.set(true);
             self.hungry.notify_one();
         }

@@ -32,6 +32,8 @@ const MOST_WANTS: usize = 200;
 /// Polls back off from the first to the second.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
+/// After so long without a wake-up they are listened for on another connection.
+const QUIET: Duration = Duration::from_secs(30);
 /// A busy worker asks at least so often, to see that the fleet is paused.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -138,8 +140,10 @@ impl Worker {
         }
         let Some(got) = self.note(got) else { return Brought::nothing(Some(LONGEST)) };
         self.clock.set(sent, got.now_ms);
-        if rows > 0 {
-            self.alone.set(got.status == "alone");
+        // Asked for nothing, it tells whether such a batch still waits.
+        let alone = got.status == "alone";
+        if rows > 0 || (!alone && !self.holds_suspect()) {
+            self.alone.set(alone);
         }
         self.heed(&got);
         if session != self.session.get() {
@@ -159,6 +163,11 @@ impl Worker {
         let until = |at: u64| Duration::from_millis(at.saturating_sub(got.now_ms).max(1));
         let slots = if got.status == "ok" { self.until_slots() } else { None };
         Brought { any, next: got.next_ms.map(until), slots }
+    }
+
+    /// Whether a batch that crashed two workers is held.
+    fn holds_suspect(&self) -> bool {
+        self.alone.get() && self.held.borrow().values().any(|h| h.states.borrow().crashes >= 2)
     }
 
     /// Gives back what is unsent where the answer says so.
@@ -294,15 +303,16 @@ impl Worker {
         let mut known: HashSet<BatchId> = self.held.borrow().keys().copied().collect();
         known.extend(self.unsettled.ids());
         let (name, session) = (self.name.borrow().clone(), self.session.get());
-        let Some(all) = self.note(self.taking.held(&name).await) else {
+        let Some(found) = self.note(self.taking.held(&name, &known).await) else {
             self.adopt.set(true);
             return;
         };
-        for batch in all.into_iter().filter(|batch| !known.contains(&batch.id)) {
-            if session == self.session.get() {
-                log::warn!("batch {}: reserved, but the answer was lost; taken on now", batch.id);
-                self.take_on(batch);
-            }
+        if session != self.session.get() || found.is_empty() {
+            return;
+        }
+        log::warn!("{} batches were reserved, but the answer was lost; taken on now", found.len());
+        for batch in found {
+            self.take_on(batch);
         }
     }
 
@@ -310,7 +320,8 @@ impl Worker {
     pub(super) async fn wakeup_loop(self: Rc<Self>) {
         loop {
             if let Ok(mut wakeups) = self.queue.wakeups().await {
-                while wakeups.next().await.is_ok() {
+                // A connection that died without a word is as quiet as one without wake-ups.
+                while matches!(timeout(QUIET, wakeups.next()).await, Ok(Ok(()))) {
                     self.woken.set(true);
                     self.hungry.notify_one();
                 }

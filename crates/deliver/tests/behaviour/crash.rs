@@ -11,7 +11,7 @@ use postback_core::{
     value::{Row, Value},
 };
 
-use crate::support::{Seen, Stack};
+use crate::support::{Seen, Stack, numbers};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -72,15 +72,20 @@ async fn sigterm_under_load_repeats_nothing_and_gives_back_what_is_unsent() {
 #[tokio::test]
 async fn a_request_cut_off_at_the_end_of_the_drain_counts_as_an_attempt_and_is_retried() {
     let mut stack = Stack::start();
-    let stored = stack.enqueue_numbers("/hang?n={n}", 0..1).await;
+    let last = Policy { retries_ms: Some(vec![]), ..Policy::default() };
+    let endpoint = stack.endpoint("/hang?n={n}");
+    let stored = stack.enqueue(&endpoint, &last, &numbers(1)).await;
+    let other = stack.enqueue(&endpoint, &Policy::default(), &numbers(1)).await;
     let deliver = stack.deliver(&["--drain", "100ms"]);
-    stack.until_seen(1).await;
+    stack.until_seen(2).await;
     stack.signal(deliver, "TERM");
     assert!(stack.wait_exit(deliver).success());
-    let batch = stack.queue.shards()[0].batch(stored[0].id).await.unwrap().unwrap();
-    let row = batch.states.unwrap().rows[0];
-    assert!(matches!(row.state, State::Pending(at) if at > 0), "{row:?}");
-    assert_eq!(row.attempts, 1);
+    for id in [stored[0].id, other[0].id] {
+        let batch = stack.queue.shards()[0].batch(id).await.unwrap().unwrap();
+        let row = batch.states.unwrap().rows[0];
+        assert!(matches!(row.state, State::Pending(at) if at > 0), "{row:?}");
+        assert_eq!(row.attempts, 1);
+    }
 }
 
 #[tokio::test]

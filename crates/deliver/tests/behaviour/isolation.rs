@@ -167,3 +167,29 @@ async fn ten_failures_in_a_row_park_the_lane_for_30_s_then_one_row_probes_it() {
     stack.until_seen(seen + 51).await;
     assert!(since.elapsed() > Duration::from_secs(28), "the probe came early");
 }
+
+#[tokio::test]
+async fn what_crashed_two_workers_holds_up_nobody_once_another_has_it() {
+    let mut stack = Stack::start();
+    // Each of two is busy with a request that does not end.
+    let mut hung = vec![];
+    for n in 1..=2 {
+        stack.enqueue(&stack.endpoint("/hang?n={n}"), &lane(&n.to_string()), &numbers(1)).await;
+        hung.push(stack.deliver(&["--timeout", "60s"]));
+        stack.until_seen(n).await;
+    }
+    stack.queue.shards()[0].pause("while it is prepared").await.unwrap();
+    let suspicious =
+        stack.enqueue(&stack.endpoint("/hang?s={n}"), &lane("s"), &numbers(1)).await[0].id;
+    let states =
+        postback_core::queue::RowStates { crashes: 2, ..postback_core::queue::RowStates::new(1) };
+    stack.redis_set(&format!("pb:{{0}}:rows:{suspicious}"), &states.encode());
+    stack.queue.shards()[0].resume().await.unwrap();
+    // Both meet it, and wait to hold nothing; the third takes it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stack.deliver(&[]);
+    stack.until_seen(3).await;
+    stack.enqueue(&stack.endpoint("/ok?n={n}"), &lane("ok"), &numbers(50)).await;
+    stack.until(Duration::from_secs(20), "delivery", |stats| stats.delivered == 50).await;
+    assert_eq!(stack.stats().await.pending, 3);
+}

@@ -236,6 +236,11 @@ impl Stack {
         command.arg(&words[1..]).query(&mut self.redis_connection()).expect("an answer")
     }
 
+    pub(crate) fn redis_set(&self, key: &str, value: &[u8]) {
+        let set = redis::cmd("SET").arg(key).arg(value).exec(&mut self.redis_connection());
+        set.expect("stored");
+    }
+
     pub(crate) fn redis_time_ms(&self) -> u64 {
         let now: (u64, u64) =
             redis::cmd("TIME").query(&mut self.redis_connection()).expect("an answer");

@@ -1,7 +1,7 @@
 -- Put before every other script. KEYS[1] is the shard's `clock` key; every other key has the same hash tag.
 local P = string.sub(KEYS[1], 1, -6)
-local HEAD, RUN = '>BHHHI6', '>HBBHI6I6' -- queue/rows.rs
-local HEAD_SIZE, RUN_SIZE = 13, 18
+local VERSION, HEAD, RUN = 1, '>BBHHHI6', '>HBBHI6I6' -- queue/rows.rs
+local HEAD_SIZE, RUN_SIZE = 14, 18
 local DEAD_CRASH = 20                  -- Dead(WorkerCrash) in queue/rows.rs
 local PENDING, DROPPED, DEAD, WAITING = 0, 2, 10, 255 -- DEAD and up to WAITING: dead, by cause
 
@@ -42,13 +42,13 @@ end
 local function head_of(states, rows)
   local none = { crashes = 0, pending = rows, delivered = 0, dead = 0, next = 0 }
   if #states < HEAD_SIZE then return none end
-  local crashes, pending, delivered, dead, next = struct.unpack(HEAD, states)
-  -- Damaged: the counters must not heed it. Without a row count (0) it is what a worker has just told.
-  if rows > 0 and pending + delivered + dead > rows then return none end
+  local version, crashes, pending, delivered, dead, next = struct.unpack(HEAD, states)
+  -- Damaged, or of another version: the counters must not heed it. Without a row count (0) it is what a worker has just told.
+  if version ~= VERSION or rows > 0 and pending + delivered + dead > rows then return none end
   return { crashes = crashes, pending = pending, delivered = delivered, dead = dead, next = next }
 end
 local function pack_head(head)
-  return struct.pack(HEAD, head.crashes, head.pending, head.delivered, head.dead, head.next)
+  return struct.pack(HEAD, VERSION, head.crashes, head.pending, head.delivered, head.dead, head.next)
 end
 
 local awoken = false -- whether this script let a lane be served that was not waiting

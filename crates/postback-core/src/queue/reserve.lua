@@ -51,6 +51,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT'
 end
 
 local PARK, MOST_BYTES = 30000, 8 * 1024 * 1024 -- a larger reply would not arrive in time
+local SUSPECT = 90000 -- ms: no request in flight takes longer, which a worker waits for to hold nothing
 local room, full = {}, 0 -- rows of a lane that the worker still takes, where it says so
 for i = 8 + 3 * wants, #ARGV, 2 do
   room[ARGV[i]] = tonumber(ARGV[i + 1])
@@ -73,10 +74,12 @@ local function take(lane, most, kind)
       -- What crashed two workers goes to one that holds nothing else.
       if head.crashes >= 2 and (held > 0 or batches > 0) then
         redis.call('LPUSH', P .. 'lane:' .. lane, id)
+        redis.call('SET', P .. 'alone', id, 'PX', SUSPECT)
         alone = true
         return taken, false
       end
       alone = head.crashes >= 2
+      if alone then redis.call('DEL', P .. 'alone') end
       redis.call('SADD', P .. 'held:' .. worker, id)
       for _, part in ipairs({ id, batch, states, kind }) do out[#out + 1] = part end
       taken, batches, bytes = taken + head.pending, batches + 1, bytes + #batch
@@ -141,4 +144,6 @@ local lane = redis.call('ZRANGEBYSCORE', P .. 'lanes', '(' .. now, '+inf', 'WITH
 for _, at in ipairs({ due[2], lane[2] }) do
   if at and (next == 0 or tonumber(at) < next) then next = math.ceil(tonumber(at)) end
 end
+-- Who holds off for what crashed two workers learns that another took it.
+if want_rows == 0 and redis.call('EXISTS', P .. 'alone') == 1 then alone = true end
 return { alone and 'alone' or 'ok', now, next, changes, slots, unpack(out) }

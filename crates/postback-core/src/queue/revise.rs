@@ -68,7 +68,12 @@ impl Shard {
     /// # Errors
     /// When Redis fails.
     pub async fn pause(&self, text: &str) -> Result<(), QueueError> {
-        Ok(self.link.run(redis::cmd("SET").arg(self.key("paused")).arg(text)).await?)
+        let _: String = self
+            .script(&SCRIPTS.pause, |c| {
+                c.arg(text);
+            })
+            .await?;
+        Ok(())
     }
 
     /// Lets the workers go on.

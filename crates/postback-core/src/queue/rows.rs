@@ -1,11 +1,13 @@
 //! The states of a batch's rows: `rows:<id>`.
 //!
-//! A head that the scripts read (crashes, how many rows are pending, delivered, dead, and the least
+//! A head that the scripts read (version, crashes, how many rows are pending, delivered, dead, and the least
 //! not-before of the pending ones), then runs of equal rows. Written by the worker that holds the batch.
 
 use crate::attempt::Cause;
 
-const HEAD: usize = 13;
+/// The version written. Another one's states cannot be read: the batch is dead, cause `undecodable`.
+const VERSION: u8 = 1;
+const HEAD: usize = 14;
 const RUN: usize = 18;
 const PENDING: u8 = 0;
 const DELIVERED: u8 = 1;
@@ -98,6 +100,7 @@ impl RowStates {
             State::Waiting(_) => Some(u64::MAX >> 16),
             _ => None,
         });
+        bytes.push(VERSION);
         bytes.push(self.crashes);
         for count in [
             self.count(RowState::is_pending),
@@ -123,9 +126,9 @@ impl RowStates {
         if bytes.is_empty() {
             return Some(RowStates::new(rows));
         }
-        let (head, runs) = bytes.split_at_checked(HEAD)?;
+        let (head, runs) = bytes.split_at_checked(HEAD).filter(|(head, _)| head[0] == VERSION)?;
         let mut states =
-            RowStates { crashes: head[0], rows: Vec::with_capacity(usize::from(rows)) };
+            RowStates { crashes: head[1], rows: Vec::with_capacity(usize::from(rows)) };
         let runs = runs.chunks_exact(RUN);
         if !runs.remainder().is_empty() {
             return None;

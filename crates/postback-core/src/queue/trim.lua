@@ -26,16 +26,20 @@ end
 local function drop(id, limit)
   local before = redis.call('GET', P .. 'rows:' .. id) or ''
   local old, new = head_of(before, 0), head_of(before, 0)
-  local states, first = '', nil
-  if #before < HEAD_SIZE or (#before - HEAD_SIZE) % RUN_SIZE > 0 then
-    -- Damaged: it goes whole, but for pending rows, which a worker will bury.
-    if old.pending > 0 then return nil end
-    new.dead = 0
-  else
-    -- A worker that holds it would bring its rows back.
-    if old.pending > 0 and is_held(id, workers) then return nil end
-    states, first = without(before, new, limit)
+  if #before < HEAD_SIZE or string.byte(before) ~= VERSION or (#before - HEAD_SIZE) % RUN_SIZE > 0 then
+    -- Damaged, or of another version: it goes whole, unless it waits: then a worker will bury it.
+    if redis.call('ZSCORE', P .. 'due', id) or is_held(id, workers) then return nil end
+    count('pending', -old.pending)
+    count('dead', -old.dead)
+    count('dropped', old.pending + old.dead)
+    count('bytes', -redis.call('STRLEN', P .. 'batch:' .. id) - #before)
+    redis.call('DEL', P .. 'batch:' .. id, P .. 'rows:' .. id)
+    redis.call('ZREM', P .. 'dead', id)
+    return old.pending + old.dead
   end
+  -- A worker that holds it would bring its rows back.
+  if old.pending > 0 and is_held(id, workers) then return nil end
+  local states, first = without(before, new, limit)
   if new.dead < old.dead then store_states(id, old, #before, new, states) end
   if first then redis.call('ZADD', P .. 'dead', first, id) else redis.call('ZREM', P .. 'dead', id) end
   return old.dead - new.dead

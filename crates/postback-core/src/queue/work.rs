@@ -1,6 +1,6 @@
 //! What a worker does: reserve, settle, beat, and wait for wake-ups.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::StreamExt;
 use redis::{FromRedisValue, ParsingError, Value};
@@ -298,15 +298,20 @@ impl Shard {
         Ok(Beat::Alive { now_ms: reply.now_ms, held: number()?, taken: number()? })
     }
 
-    /// Every batch that this worker holds, to adopt what a lost answer brought.
+    /// The batches that this worker holds besides those it knows of, to adopt what a lost answer brought.
     ///
     /// # Errors
     /// When Redis fails.
-    pub async fn held(&self, worker: &str) -> Result<Vec<Reserved>, QueueError> {
+    pub async fn held(
+        &self,
+        worker: &str,
+        known: &HashSet<BatchId>,
+    ) -> Result<Vec<Reserved>, QueueError> {
         let key = self.key(&format!("held:{worker}"));
         let ids: Vec<String> = self.link.run(redis::cmd("SMEMBERS").arg(key)).await?;
-        let mut batches = Vec::with_capacity(ids.len());
-        for id in ids.iter().filter_map(|id| id.parse::<BatchId>().ok()) {
+        let ids = ids.iter().filter_map(|id| id.parse::<BatchId>().ok());
+        let mut batches = Vec::new();
+        for id in ids.filter(|id| !known.contains(id)) {
             // One at a time: this is rare, and many large batches in one reply would not arrive in time.
             let mut get = redis::pipe();
             get.cmd("GET").arg(self.key(&format!("batch:{id}")));

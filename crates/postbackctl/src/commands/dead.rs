@@ -47,7 +47,7 @@ pub(crate) async fn run(
 }
 
 async fn list(queue: &Queue, args: &ListArgs, output: &mut Output) -> anyhow::Result<bool> {
-    let filter = select::Filter::from(&args.filter);
+    let filter = args.filter.at(queue.shards()[0].now_ms().await?);
     let mut found = Vec::new();
     for shard in queue.shards() {
         collect(shard, &filter, args.limit + 1, &mut found).await?;

@@ -1,6 +1,6 @@
 //! Which rows a command is about, as options.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use postback_core::{attempt::Cause, endpoint::Origin, policy::parse_duration, select};
 
@@ -21,10 +21,10 @@ pub(crate) struct Filter {
     reference: Option<String>,
     /// Rows that died (for `cancel`: came in) at this time or later: `2026-02-28T15:00:00Z`, or `2h` ago
     #[arg(long, value_name = "TIME", value_parser = time)]
-    since: Option<u64>,
+    since: Option<When>,
     /// Rows that died (for `cancel`: came in) before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
-    until: Option<u64>,
+    until: Option<When>,
 }
 
 /// Which dead rows.
@@ -41,23 +41,42 @@ pub(crate) struct DeadFilter {
 #[derive(Debug, Clone)]
 struct Hosts(Vec<String>);
 
-impl From<&Filter> for select::Filter {
-    fn from(filter: &Filter) -> select::Filter {
-        select::Filter {
-            request: filter.request.clone(),
-            hosts: filter.host.as_ref().map(|hosts| hosts.0.clone()),
-            status: filter.status,
-            cause: None,
-            reference: filter.reference.clone(),
-            since_ms: filter.since,
-            until_ms: filter.until,
+/// A time, or how long ago by the fleet's clock: this box's own may be wrong.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum When {
+    /// Milliseconds since 1970.
+    At(u64),
+    Ago(Duration),
+}
+
+impl When {
+    fn ms(self, now_ms: u64) -> u64 {
+        match self {
+            When::At(ms) => ms,
+            When::Ago(ago) => now_ms.saturating_sub(ago.as_millis() as u64),
         }
     }
 }
 
-impl From<&DeadFilter> for select::Filter {
-    fn from(filter: &DeadFilter) -> select::Filter {
-        select::Filter { cause: filter.cause, ..(&filter.filter).into() }
+impl Filter {
+    /// `now_ms`: the fleet's time.
+    pub(crate) fn at(&self, now_ms: u64) -> select::Filter {
+        select::Filter {
+            request: self.request.clone(),
+            hosts: self.host.as_ref().map(|hosts| hosts.0.clone()),
+            status: self.status,
+            cause: None,
+            reference: self.reference.clone(),
+            since_ms: self.since.map(|when| when.ms(now_ms)),
+            until_ms: self.until.map(|when| when.ms(now_ms)),
+        }
+    }
+}
+
+impl DeadFilter {
+    /// As [`Filter::at`].
+    pub(crate) fn at(&self, now_ms: u64) -> select::Filter {
+        select::Filter { cause: self.cause, ..self.filter.at(now_ms) }
     }
 }
 
@@ -72,19 +91,15 @@ fn cause(text: &str) -> Result<Cause, String> {
     found.map(|(cause, _)| *cause).ok_or_else(|| format!("is not one of {}", names()))
 }
 
-/// Milliseconds since 1970.
-fn time(text: &str) -> Result<u64, String> {
-    time_at(text, SystemTime::now())
-}
-
-fn time_at(text: &str, now: SystemTime) -> Result<u64, String> {
-    let ago = |wait: Duration| now.checked_sub(wait).unwrap_or(UNIX_EPOCH);
-    let at = humantime::parse_rfc3339_weak(text)
-        .ok()
-        .or_else(|| parse_duration(text).ok().map(ago))
-        .ok_or("must be a time in UTC such as 2026-02-28T15:00:00Z, or how long ago, such as 2h")?;
+fn time(text: &str) -> Result<When, String> {
+    if let Ok(ago) = parse_duration(text) {
+        return Ok(When::Ago(ago));
+    }
+    let at = humantime::parse_rfc3339_weak(text).map_err(
+        |_| "must be a time in UTC such as 2026-02-28T15:00:00Z, or how long ago, such as 2h",
+    )?;
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    Ok(When::At(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -93,9 +108,8 @@ mod tests {
 
     #[test]
     fn a_time_is_given_as_such_or_as_how_long_ago() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_772_290_800);
         let check = |text: &str, expect: Option<u64>| {
-            assert_eq!(time_at(text, now).ok(), expect, "{text}");
+            assert_eq!(time(text).ok().map(|when| when.ms(1_772_290_800_000)), expect, "{text}");
         };
         check("2026-02-28T15:00:00Z", Some(1_772_290_800_000));
         check("2026-02-28 15:00:00", Some(1_772_290_800_000));

@@ -65,7 +65,7 @@ pub(crate) async fn replay(
     args: &ReplayArgs,
     output: &mut Output,
 ) -> anyhow::Result<bool> {
-    let filter = (&args.args.filter).into();
+    let filter = args.args.filter.at(queue.shards()[0].now_ms().await?);
     run(queue, filter, Revision::Replay, args.args.yes.then_some(args.rate), output).await
 }
 
@@ -74,7 +74,8 @@ pub(crate) async fn drop(
     args: &DropArgs,
     output: &mut Output,
 ) -> anyhow::Result<bool> {
-    run(queue, (&args.filter).into(), Revision::Drop, args.yes.then_some(None), output).await
+    let filter = args.filter.at(queue.shards()[0].now_ms().await?);
+    run(queue, filter, Revision::Drop, args.yes.then_some(None), output).await
 }
 
 pub(crate) async fn cancel(
@@ -82,7 +83,8 @@ pub(crate) async fn cancel(
     args: &CancelArgs,
     output: &mut Output,
 ) -> anyhow::Result<bool> {
-    run(queue, (&args.filter).into(), Revision::Cancel, args.yes.then_some(None), output).await
+    let filter = args.filter.at(queue.shards()[0].now_ms().await?);
+    run(queue, filter, Revision::Cancel, args.yes.then_some(None), output).await
 }
 
 /// Counts, and acts if it is asked to (at a rate, if there is one). False: workers hold some of the rows.
@@ -93,7 +95,6 @@ async fn run(
     act: Option<Option<f64>>,
     output: &mut Output,
 ) -> anyhow::Result<bool> {
-    queue.check_shards().await?;
     let mut progress = Progress::new();
     let count = |batches| progress.show(|| format!("{batches} batches looked at"));
     let selected = queue.select(revision, filter, count).await;

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     policy: String,
     /// Only show what would be sent
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 pub(crate) async fn run(queue: &Queue, args: &Args, output: &mut Output) -> anyhow::Result<bool> {

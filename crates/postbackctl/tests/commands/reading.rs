@@ -134,6 +134,12 @@ fn a_paused_fleet_says_by_whom_and_why_until_it_goes_on() {
     assert_eq!(of_four(&["resume"])["was"], told);
     assert_eq!(of_four(&["status"])["paused"], Value::Null);
     assert_eq!(text(&run(&server, &["resume"]).stdout), "was not paused\n");
+    // A full Redis takes it too.
+    let client = redis::Client::open(server.url_text()).unwrap();
+    let full = ["SET", "maxmemory", "1"];
+    redis::cmd("CONFIG").arg(&full).exec(&mut client.get_connection().unwrap()).unwrap();
+    json(&server, &["pause"]);
+    json(&server, &["resume"]);
 }
 
 #[test]

@@ -226,12 +226,12 @@ pub(in crate::chaos) const TABLE: &[Fault] = &[
     },
     Fault {
         name: "log-disk-full",
-        about: "the disk of all logs is full for 8 s, with every delivery logged",
+        about: "the disk of all logs is full for 8 s, at the most talkative level",
         needs_namespace: true,
         allowed: NOTHING,
         plan: |plan| {
             plan.settings.disks.push((disks::LOGS, 64));
-            plan.settings.lines.push("DELIVER_LOG_DELIVERIES=true".into());
+            plan.settings.lines.push("RUST_LOG=trace".into());
         },
         stage: |scene| Box::pin(disks::full_logs(scene)),
         ..USUAL
