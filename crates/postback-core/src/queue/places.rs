@@ -84,7 +84,7 @@ impl Shard {
     }
 
     /// Every batch with pending rows; those of a lane from both ends of its list inwards, so that each is near an end
-    /// once the others are taken away. Looks until it finds no more, [`LOOKS`] times at most: batches move meanwhile.
+    /// once the others are taken away. Looks until it finds no more, four times at most: batches move meanwhile.
     ///
     /// # Errors
     /// When Redis fails.
