@@ -1,6 +1,6 @@
 //! The checker: what a trial's three journals say against what must hold. Pure; it reads nothing else.
 //!
-//! One row's life is put together in [`rows`](self::rows), its attempts and their times in `schedule`; what is
+//! One row's life is put together in [`rows`], its attempts and their times in `schedule`; what is
 //! measured besides (the backlog, memory, descriptors) is judged in `health`.
 
 mod health;
