@@ -33,6 +33,7 @@ mod places;
 mod read;
 mod revise;
 mod rows;
+mod wakeups;
 mod work;
 
 pub use self::{
@@ -42,9 +43,10 @@ pub use self::{
     read::{Stats, StoredBatch, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
     rows::{RowState, RowStates, State},
+    wakeups::Wakeups,
     work::{
-        Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Slots,
-        Wakeups, Want, Which,
+        Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Slots, Want,
+        Which,
     },
 };
 

@@ -1,15 +1,11 @@
-//! What a worker does: reserve, settle, beat, and wait for wake-ups.
+//! What a worker does: reserve, settle and beat.
 
 use std::{collections::HashSet, time::Duration};
 
-use futures_util::StreamExt;
 use redis::{FromRedisValue, ParsingError, Value};
 
 use super::{QueueError, RowStates, SCRIPTS, Shard};
-use crate::{
-    id::{BatchId, LaneId},
-    redis::RedisFailure,
-};
+use crate::id::{BatchId, LaneId};
 
 /// What every script answers: a word, and Redis's time (milliseconds since 1970); then its own numbers and texts.
 #[derive(Debug)]
@@ -372,31 +368,4 @@ fn lane_args(c: &mut redis::Cmd, change: &LaneChange) {
 
 pub(super) fn bad(error: ParsingError) -> QueueError {
     QueueError::Answer(error.to_string())
-}
-
-/// Tells when rows come into an empty queue.
-pub struct Wakeups(redis::aio::PubSub);
-
-impl super::Queue {
-    /// Listens for wake-ups of every shard, on a connection of its own.
-    ///
-    /// # Errors
-    /// When Redis cannot be reached.
-    pub async fn wakeups(&self) -> Result<Wakeups, QueueError> {
-        let channels: Vec<String> = self.shards.iter().map(|shard| shard.key("wake")).collect();
-        Ok(Wakeups(self.link.subscribe(&channels).await?))
-    }
-}
-
-impl Wakeups {
-    /// Waits for the next wake-up.
-    ///
-    /// # Errors
-    /// When the connection is lost; listen anew then.
-    pub async fn next(&mut self) -> Result<(), QueueError> {
-        match self.0.on_message().next().await {
-            Some(_) => Ok(()),
-            None => Err(RedisFailure::Lost("wake-up connection closed".into()).into()),
-        }
-    }
 }
