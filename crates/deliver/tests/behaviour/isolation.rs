@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use postback_core::{
     policy::Policy,
-    queue::{LaneChange, Reserve, Settle, SettledBatch, Which},
+    queue::{LaneChange, Reserve, RowStates, Settle, SettledBatch, Which},
     view::Standing,
 };
 
@@ -172,22 +172,30 @@ async fn ten_failures_in_a_row_park_the_lane_for_30_s_then_one_row_probes_it() {
 async fn what_crashed_two_workers_holds_up_nobody_once_another_has_it() {
     let mut stack = Stack::start();
     // Each of two is busy with a request that does not end.
-    let mut hung = vec![];
+    let mut first = None;
     for n in 1..=2 {
         stack.enqueue(&stack.endpoint("/hang?n={n}"), &lane(&n.to_string()), &numbers(1)).await;
-        hung.push(stack.deliver(&["--timeout", "60s"]));
+        let deliver = stack.deliver(&["--timeout", "60s"]);
         stack.until_seen(n).await;
+        match first {
+            // It must not take the second one's row.
+            None => stack.signal(*first.insert(deliver), "STOP"),
+            Some(first) => stack.signal(first, "CONT"),
+        }
     }
     stack.queue.shards()[0].pause("while it is prepared").await.unwrap();
     let suspicious =
         stack.enqueue(&stack.endpoint("/hang?s={n}"), &lane("s"), &numbers(1)).await[0].id;
-    let states =
-        postback_core::queue::RowStates { crashes: 2, ..postback_core::queue::RowStates::new(1) };
+    let states = RowStates { crashes: 2, ..RowStates::new(1) };
     stack.redis_set(&format!("pb:{{0}}:rows:{suspicious}"), &states.encode());
     stack.queue.shards()[0].resume().await.unwrap();
     // Both meet it, and wait to hold nothing; the third takes it.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    stack.deliver(&[]);
+    while stack.redis_command(&["EXISTS", "pb:{0}:alone"]) != redis::Value::Int(1) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await; // longer than any worker goes without asking
+    assert_eq!(stack.seen().len(), 2);
+    stack.deliver(&["--timeout", "60s"]);
     stack.until_seen(3).await;
     stack.enqueue(&stack.endpoint("/ok?n={n}"), &lane("ok"), &numbers(50)).await;
     stack.until(Duration::from_secs(20), "delivery", |stats| stats.delivered == 50).await;
