@@ -5,10 +5,14 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     str::FromStr,
+    time::Duration,
 };
 
 use clap::Parser;
-use postback_core::{options::QueueOptions, policy::parse_size};
+use postback_core::{
+    options::QueueOptions,
+    policy::{parse_duration, parse_size},
+};
 
 /// Takes requests over HTTP and answers as soon as Redis has their rows.
 #[derive(Debug, Clone, Parser)]
@@ -38,9 +42,20 @@ pub struct Config {
     #[arg(long, env = "INGEST_MAX_BACKLOG", default_value = "1GiB", value_parser = parse_size)]
     pub max_backlog: u64,
 
+    /// How long the answer to a request with an Idempotency-Key is kept, such as 24h
+    #[arg(long, env = "INGEST_IDEMPOTENCY_TTL", default_value = "24h", value_parser = idempotency_ttl)]
+    pub idempotency_ttl: Duration,
+
     /// What a placeholder without a value becomes, where neither it nor the request says
     #[arg(long, env = "INGEST_UNMATCHED", default_value = "")]
     pub unmatched: String,
+}
+
+/// A key forgotten at once would be no key; what is kept for ever fills Redis.
+fn idempotency_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text).map_err(|error| error.to_string())?;
+    let fits = (Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600)).contains(&ttl);
+    if fits { Ok(ttl) } else { Err("must be from 1s to 7d".to_owned()) }
 }
 
 /// Where to listen.

@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod config;
+mod idempotency;
 pub mod logging;
 mod metrics;
 mod problem;

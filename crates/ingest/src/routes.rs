@@ -53,7 +53,7 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(store: web::Data<Store>) -> Result<&'static str, Problem> {
-    store.ready().await.map_err(|reason| Problem::unavailable("not_ready", reason))?;
+    store.ready().await.map_err(|error| Problem::not_ready(&error))?;
     Ok("ready\n")
 }
 

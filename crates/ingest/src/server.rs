@@ -70,6 +70,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
         bounds: web::Data::new(Bounds {
             max_body: usize::try_from(config.max_body).unwrap_or(usize::MAX),
             max_backlog: config.max_backlog,
+            idempotency_ttl: config.idempotency_ttl,
             limits: Limits {
                 max_rows: config.max_rows as usize,
                 unmatched: config.unmatched.clone(),

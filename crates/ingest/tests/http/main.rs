@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod answers;
+mod backlog;
 mod dry_run;
+mod idempotency;
 mod options;
 mod process;
 mod support;
