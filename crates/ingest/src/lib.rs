@@ -6,7 +6,6 @@
 mod accept;
 pub mod config;
 mod idempotency;
-pub mod logging;
 mod metrics;
 mod problem;
 mod routes;

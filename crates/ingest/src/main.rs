@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ingest::{config::Config, logging, server};
+use ingest::{config::Config, server};
+use postback_core::logging;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {

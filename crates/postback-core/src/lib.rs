@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod batch;
 pub mod endpoint;
 pub mod id;
+pub mod logging;
 pub mod options;
 pub mod policy;
 pub mod queue;

@@ -1,4 +1,4 @@
-//! The log: one line an entry on standard error. What clients sent cannot break or colour a line.
+//! The daemons' log: one line an entry on standard error. What clients and partners sent cannot break or colour a line.
 
 use std::io::Write;
 
@@ -6,7 +6,8 @@ use env_logger::{Builder, Env};
 
 /// Starts logging at the level of `RUST_LOG`; by default our own `info` and the libraries' `warn`.
 pub fn start() {
-    Builder::from_env(Env::default().default_filter_or("warn,ingest=info,postback_core=info"))
+    let default = "warn,ingest=info,deliver=info,postback_core=info";
+    Builder::from_env(Env::default().default_filter_or(default))
         .format(|out, record| {
             let text = escape(&record.args().to_string());
             writeln!(out, "{} {} {text}", out.timestamp_millis(), record.level())
