@@ -78,6 +78,9 @@ pub(crate) async fn frame(
     if let Ok(id) = header::HeaderValue::from_str(&id) {
         response.headers_mut().insert(header::HeaderName::from_static(REQUEST_ID), id);
     }
+    // What a client sent may be quoted in it: no browser shall guess that it is a page.
+    let no_sniffing = header::HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniffing);
     Ok(response)
 }
 

@@ -4,6 +4,7 @@
 
 mod answers;
 mod backlog;
+mod bad_input;
 mod dry_run;
 mod idempotency;
 mod options;
