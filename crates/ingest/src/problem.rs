@@ -128,7 +128,7 @@ impl From<RequestError> for Problem {
 
 impl From<NotStored> for Problem {
     /// Says nothing of where Redis is: clients may be strangers. An operator finds it in the log.
-    fn from(NotStored { error, is_unknown, has_key, no_room }: NotStored) -> Problem {
+    fn from(NotStored { error, is_unknown, has_key }: NotStored) -> Problem {
         let kind = error.kind();
         match &error {
             QueueError::OtherBody => Problem::new(
@@ -136,8 +136,9 @@ impl From<NotStored> for Problem {
                 "idempotency_key_reused",
                 "this Idempotency-Key came with another body before: take a new key for a new request",
             ),
-            QueueError::Full(room) => {
-                let what = if no_room { "redis's memory" } else { "the backlog" };
+            QueueError::Full(room) | QueueError::Memory(room) => {
+                let is_memory = matches!(error, QueueError::Memory(_));
+                let what = if is_memory { "redis's memory" } else { "the backlog" };
                 let detail =
                     format!("nothing was stored: {what} is full; repeat the request later");
                 Problem::retry("not_enqueued", detail, room.as_secs())

@@ -33,8 +33,6 @@ pub(crate) struct NotStored {
     pub(crate) is_unknown: bool,
     /// Repeating it is safe.
     pub(crate) has_key: bool,
-    /// It was Redis's memory, not the bound of the backlog.
-    pub(crate) no_room: bool,
 }
 
 /// One worker's connection.
@@ -136,19 +134,23 @@ impl Store {
         once: Option<&Once>,
     ) -> Result<Stored, NotStored> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let (is_sent, no_room) = (Cell::new(false), Cell::new(false));
+        let is_sent = Cell::new(false);
         let stored = once_more(async || {
             is_sent.set(false);
             let fit = async {
                 self.check().await?;
                 self.is_nearly_full().await
             };
-            no_room.set(timeout_at(deadline, fit).await.unwrap_or_else(|_| Err(silent()))?);
-            let max_backlog = if no_room.get() { NO_ROOM } else { request.max_backlog };
+            let no_room = timeout_at(deadline, fit).await.unwrap_or_else(|_| Err(silent()))?;
+            let max_backlog = if no_room { NO_ROOM } else { request.max_backlog };
             let request = Enqueue { max_backlog, ..request };
             is_sent.set(true);
             let stored = timeout_at(deadline, self.queue.store_once(&request, once)).await;
-            stored.unwrap_or_else(|_| Err(RedisFailure::Lost("timed out".to_owned()).into()))
+            match stored.unwrap_or_else(|_| Err(RedisFailure::Lost("timed out".to_owned()).into()))
+            {
+                Err(QueueError::Full(room)) if no_room => Err(QueueError::Memory(room)),
+                stored => stored,
+            }
         })
         .await;
         let of_redis =
@@ -157,7 +159,6 @@ impl Store {
         stored.map_err(|error| NotStored {
             is_unknown: is_sent.get() && error.is_unknown(),
             has_key: once.is_some(),
-            no_room: no_room.get(),
             error,
         })
     }

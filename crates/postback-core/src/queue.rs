@@ -83,6 +83,9 @@ pub enum QueueError {
     /// There is no room for more.
     #[error("the backlog in redis has reached --max-backlog; room is expected in {} s", .0.as_secs())]
     Full(Duration),
+    /// There is no room for more in Redis's memory ([`Shard::is_nearly_full`]).
+    #[error("OOM is near: redis uses over 95 % of its maxmemory; room is expected in {} s", .0.as_secs())]
+    Memory(Duration),
     /// The [`Once`]'s key has come with another body.
     #[error("the key was used for another request")]
     OtherBody,
@@ -97,6 +100,8 @@ impl QueueError {
             QueueError::Shards { .. } => "shards",
             QueueError::Unsafe(..) => "unsafe",
             QueueError::Full(_) => "full",
+            // The same trouble as when Redis itself says so.
+            QueueError::Memory(_) => "OOM",
             QueueError::OtherBody => "other_body",
         }
     }
