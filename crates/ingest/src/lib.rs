@@ -4,11 +4,15 @@
 //! kept `postback_core::queue`'s.
 
 mod accept;
+mod client;
 pub mod config;
+mod door;
 mod idempotency;
 mod metrics;
 mod problem;
 mod routes;
 pub mod server;
 mod store;
+mod throttle;
+mod tokens;
 mod trace;

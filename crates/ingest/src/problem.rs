@@ -64,6 +64,11 @@ impl Problem {
         Problem { header, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
     }
 
+    /// With a header beside what every problem has.
+    pub(crate) fn with(self, name: header::HeaderName, value: String) -> Problem {
+        Problem { header: Some((name, value)), ..self }
+    }
+
     /// The path is right, the method is not.
     pub(crate) fn method(allow: &str) -> Problem {
         let detail = format!("this path takes {allow}");

@@ -11,6 +11,7 @@ use actix_web::{
 
 use crate::{
     accept::accept,
+    door::admit,
     metrics::metrics,
     problem::Problem,
     store::Store,
@@ -64,9 +65,7 @@ pub(crate) async fn frame(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let RequestId(id) = RequestId::of(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = if head_length(&request) > MAX_HEAD {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let problem = Problem::new(status, "head_too_large", "the head is longer than 64 KiB");
+    let mut response = if let Err(problem) = check_head(&request).and_then(|()| admit(&request)) {
         request.into_response(problem.respond(&id))
     } else {
         let response = next.call(request).await?.map_into_boxed_body();
@@ -100,8 +99,13 @@ fn refusal(response: &ServiceResponse, id: &str) -> Option<HttpResponse> {
     Some(own.map_or_else(|| Problem::of_status(status).respond(id), |problem| problem.respond(id)))
 }
 
-fn head_length(request: &ServiceRequest) -> usize {
+fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
     let headers = request.headers().iter();
     let lengths = headers.map(|(name, value)| name.as_str().len() + value.len() + 4);
-    lengths.sum::<usize>() + request.uri().path().len() + request.query_string().len()
+    let uri = request.uri().path().len() + request.query_string().len();
+    if lengths.sum::<usize>() + uri <= MAX_HEAD {
+        return Ok(());
+    }
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    Err(Problem::new(status, "head_too_large", "the head is longer than 64 KiB"))
 }

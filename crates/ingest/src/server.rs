@@ -25,9 +25,12 @@ use postback_core::{
 use crate::{
     accept::Bounds,
     config::{Config, Listen},
+    door::{Door, Doors},
     routes,
     store::Store,
 };
+
+pub use crate::door::TokenFiles;
 
 /// Above nginx's 60 s, so that it is nginx that closes a quiet connection: one that ingest closes just as nginx
 /// writes a request into it costs that request.
@@ -49,6 +52,8 @@ pub struct Ingest {
     pub address: SocketAddr,
     /// Where operators connect; a made-up address for a unix socket.
     pub admin_address: SocketAddr,
+    /// The files whose tokens it takes.
+    pub token_files: TokenFiles,
 }
 
 /// What every worker thread starts from.
@@ -62,8 +67,9 @@ struct Shared {
 /// Listens. Works without Redis; requests get 503 until it is there.
 ///
 /// # Errors
-/// When an address is taken, or Redis is set up so that it would lose postbacks.
+/// When a token file is bad, an address is taken, or Redis is set up so that it would lose postbacks.
 pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
+    let doors = Doors::open(config)?;
     let shared = Shared {
         queue: config.queue.open()?,
         trouble: Arc::default(),
@@ -83,13 +89,15 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
         return Err(error.into());
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let (public, address) = serve(&shared, &config.listen, workers, routes::public)?;
-    let (admin, admin_address) = serve(&shared, &config.admin_listen, 1, routes::admin)?;
-    Ok(Ingest { public, admin, address, admin_address })
+    let (public, address) = serve(&shared, doors.public, &config.listen, workers, routes::public)?;
+    let (admin, admin_address) =
+        serve(&shared, doors.admin, &config.admin_listen, 1, routes::admin)?;
+    Ok(Ingest { public, admin, address, admin_address, token_files: doors.files })
 }
 
 fn serve(
     shared: &Shared,
+    door: web::Data<Door>,
     listen: &Listen,
     workers: usize,
     routes: fn(&mut web::ServiceConfig),
@@ -100,6 +108,7 @@ fn serve(
         App::new()
             .data_factory(move || ready(Store::new(&queue, trouble.clone())))
             .app_data(bounds)
+            .app_data(door.clone())
             .wrap(from_fn(routes::frame))
             .configure(routes)
     };

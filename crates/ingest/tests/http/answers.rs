@@ -17,7 +17,7 @@ fn front(options: &[&str]) -> (RedisServer, Front) {
 }
 
 /// A problem as RFC 9457 has it; its detail.
-fn problem(answer: &Answer, status: u16, code: &str) -> String {
+pub(crate) fn problem(answer: &Answer, status: u16, code: &str) -> String {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
     let body = answer.json();

@@ -10,3 +10,5 @@ mod idempotency;
 mod options;
 mod process;
 mod support;
+mod throttle;
+mod tokens;
