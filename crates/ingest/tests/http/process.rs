@@ -21,14 +21,31 @@ pub(crate) fn daemon(redis_url: &str, listen: &Path, options: &[&str]) -> Comman
     command
 }
 
+/// A process that ends with the test.
+pub(crate) struct Daemon(pub(crate) Child);
+
+impl Daemon {
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// A running daemon, and the rest of its log.
-pub(crate) struct Running(Child, BufReader<std::process::ChildStderr>);
+pub(crate) struct Running(Daemon, BufReader<std::process::ChildStderr>);
 
 impl Running {
     pub(crate) fn start(mut command: Command) -> Running {
         let mut child = command.spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let mut running = Running(child, log);
+        let mut running = Running(Daemon(child), log);
         running.until("listening on");
         running
     }
@@ -43,23 +60,15 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+        self.0.signal(name);
     }
 
     /// Its exit code and what it logged since it listened.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
-        let code = self.0.wait().unwrap().code();
+        let code = self.0.0.wait().unwrap().code();
         let mut log = String::new();
         self.1.read_to_string(&mut log).unwrap();
         (code, log)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }
 
@@ -182,7 +191,7 @@ fn the_log_tells_that_redis_is_away_but_not_its_password() {
     log.read_line(&mut line).unwrap();
     assert!(line.contains("cannot reach redis at 127.0.0.1:1"), "{line}");
     assert!(!line.contains("secret"), "{line}");
-    drop(Running(child, log));
+    drop((Daemon(child), log));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use postback_core::testing::RedisServer;
 
 use crate::{
     answers::problem,
-    process::{Running, daemon, ended, socket},
+    process::{Daemon, Running, daemon, ended, socket},
     support::{Answer, Front, GOOD, JSON, keys, read, request, send},
 };
 
@@ -224,11 +224,7 @@ fn no_token_is_in_the_log_at_any_level() {
         daemon(&redis.url_text(), &socket(&redis), &["--token-file", path.to_str().unwrap()]);
     // A file: at this level a pipe would fill up.
     let ingest = command.env("RUST_LOG", "trace").stderr(File::create(&log).unwrap());
-    let mut ingest = ingest.spawn().unwrap();
-    let kill = |ingest: &mut std::process::Child, signal: &str| {
-        let pid = ingest.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    };
+    let mut ingest = Daemon(ingest.spawn().unwrap());
     let wait = |what: &str| {
         let until = Instant::now() + Duration::from_secs(60);
         while !fs::read_to_string(&log).unwrap_or_default().contains(what) {
@@ -253,10 +249,10 @@ fn no_token_is_in_the_log_at_any_level() {
         assert!(read(stream).status >= 400, "{head}");
     }
     fs::write(&path, format!("{TWO}\nbad {ONE}")).unwrap();
-    kill(&mut ingest, "-HUP");
+    ingest.signal("-HUP");
     wait("the tokens stay as they were");
-    kill(&mut ingest, "-TERM");
-    assert_eq!(ingest.wait().unwrap().code(), Some(0));
+    ingest.signal("-TERM");
+    assert_eq!(ingest.0.wait().unwrap().code(), Some(0));
     let log = fs::read_to_string(&log).unwrap();
     assert!(log.contains(" TRACE ") && log.contains(" DEBUG "), "{log}");
     for token in [ONE, TWO] {
