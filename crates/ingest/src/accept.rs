@@ -22,6 +22,7 @@ use crate::{
     idempotency::{Key, Note},
     problem::Problem,
     store::Store,
+    tokens::Caller,
     trace::{RequestId, traceparent},
 };
 
@@ -87,6 +88,7 @@ pub(crate) async fn accept(
     request: HttpRequest,
     payload: web::Payload,
     id: web::ReqData<RequestId>,
+    caller: web::ReqData<Caller>,
     store: web::Data<Store>,
     bounds: web::Data<Bounds>,
 ) -> Result<HttpResponse, Problem> {
@@ -94,7 +96,7 @@ pub(crate) async fn accept(
     check_type(&request)?;
     let dry_run = is_dry_run(&request)?;
     let id = id.into_inner().0;
-    let key = Key::of(&request, &[], bounds.idempotency_ttl)?;
+    let key = Key::of(&request, caller.key_space(), bounds.idempotency_ttl)?;
     let body = read(&request, payload, bounds.max_body).await?;
     if dry_run {
         let limits = bounds.limits.clone();

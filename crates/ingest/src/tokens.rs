@@ -37,6 +37,13 @@ pub(crate) struct Caller {
     pub(crate) token: Option<Digest>,
 }
 
+impl Caller {
+    /// Whose idempotency keys a request's own is among: one token's, or everybody's where there are no tokens.
+    pub(crate) fn key_space(&self) -> &[u8] {
+        self.token.as_ref().map_or(&[], |digest| &digest[..])
+    }
+}
+
 /// The tokens that a listener takes. The tokens themselves are nowhere in memory once the file is read.
 pub(crate) struct Tokens {
     /// The option that names the file.

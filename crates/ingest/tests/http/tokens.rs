@@ -81,6 +81,21 @@ fn each_token_of_the_file_is_good() {
 }
 
 #[test]
+fn an_idempotency_key_is_one_token_s_own() {
+    let (_redis, front) = front();
+    let post = |token| {
+        let given = bearer(token);
+        let headers = [JSON, ("Authorization", &given), ("Idempotency-Key", "a")];
+        let answer = send(front.address, &request("POST", "/ingest", &headers, GOOD));
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.json()["batches"][0]["id"].as_str().unwrap().to_owned()
+    };
+    let (one, two) = (post(ONE), post(TWO));
+    assert_ne!(one, two);
+    assert_eq!((post(ONE), post(TWO)), (one, two));
+}
+
+#[test]
 fn health_needs_no_token_and_all_else_of_the_admin_listener_needs_its_own() {
     let (_redis, front) = front();
     for address in [front.address, front.admin] {
