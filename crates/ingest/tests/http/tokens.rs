@@ -148,7 +148,7 @@ fn sighup_swaps_the_tokens_and_a_bad_file_leaves_them_as_they_were() {
     ingest.until(": 1 tokens");
     assert_eq!((status(&redis, ONE), status(&redis, TWO)), (401, 202));
 
-    fs::write(&path, format!("{ONE}\nshort-secret")).unwrap();
+    fs::write(&path, format!("{ONE}\ntwo secrets")).unwrap();
     ingest.signal("-HUP");
     let line = ingest.until("the tokens stay as they were");
     assert!(
@@ -191,7 +191,7 @@ fn a_bad_token_file_is_told_before_anything_is_bound() {
         check(option, &redis.dir().join("missing"), "No such file");
         check(option, redis.dir(), "not a regular file");
         check(option, &file(&redis, "empty", "\n# nothing\n"), "there is no token in it");
-        check(option, &file(&redis, "bad", &format!("{ONE}\nsecret\n")), "line 2 is no token");
+        check(option, &file(&redis, "bad", &format!("{ONE}\ntwo secret words\n")), "line 2 is no token");
     }
 }
 
