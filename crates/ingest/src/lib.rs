@@ -4,7 +4,9 @@
 //! kept `postback_core::queue`'s.
 
 mod accept;
+mod body;
 pub mod config;
+mod connection;
 pub mod logging;
 mod metrics;
 mod problem;

@@ -52,6 +52,11 @@ impl Problem {
         Problem { header, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
     }
 
+    /// With a header that tells a program what to do about it.
+    pub(crate) fn with(self, (name, value): (header::HeaderName, &str)) -> Problem {
+        Problem { header: Some((name, value.to_owned())), ..self }
+    }
+
     /// The path is right, the method is not.
     pub(crate) fn method(allow: &str) -> Problem {
         let detail = format!("this path takes {allow}");

@@ -1,5 +1,6 @@
 //! Which path and method leads where, and what holds for every answer: the request id, and problems as JSON.
 
+use actix_http::ConnectionType;
 use actix_web::{
     Error, HttpMessage, HttpResponse, Resource,
     body::{BoxBody, MessageBody},
@@ -11,6 +12,7 @@ use actix_web::{
 
 use crate::{
     accept::accept,
+    connection::Watch,
     metrics::metrics,
     problem::Problem,
     store::Store,
@@ -63,6 +65,12 @@ pub(crate) async fn frame(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let RequestId(id) = RequestId::of(request.headers());
+    let watch = Watch::of(&request);
+    if watch.as_ref().is_some_and(|watch| !watch.begins(&request)) {
+        // No request any more: the connection drops this answer.
+        return Ok(request.into_response(HttpResponse::BadRequest().finish()));
+    }
+    let closes = request.head().connection_type() == ConnectionType::Close;
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = if head_length(&request) > MAX_HEAD {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -77,6 +85,9 @@ pub(crate) async fn frame(
     };
     if let Ok(id) = header::HeaderValue::from_str(&id) {
         response.headers_mut().insert(header::HeaderName::from_static(REQUEST_ID), id);
+    }
+    if watch.is_some_and(|watch| watch.is_answered(closes)) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)
 }

@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod answers;
+mod body;
 mod dry_run;
+mod edges;
+mod many;
 mod options;
 mod process;
 mod support;

@@ -22,10 +22,10 @@ fn daemon(redis_url: &str, listen: &Path, options: &[&str]) -> Command {
 }
 
 /// A running daemon, and the rest of its log.
-struct Running(Child, BufReader<std::process::ChildStderr>);
+pub(crate) struct Running(Child, BufReader<std::process::ChildStderr>);
 
 impl Running {
-    fn start(mut command: Command) -> Running {
+    pub(crate) fn start(mut command: Command) -> Running {
         let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
@@ -36,13 +36,17 @@ impl Running {
         Running(child, log)
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Its exit code and what it logged since it listened.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let code = self.0.wait().unwrap().code();
         let mut log = String::new();
         self.1.read_to_string(&mut log).unwrap();
