@@ -5,11 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{StatusCode, header},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, web};
 use postback_core::{
     batch::{self, EncodedBatch, Source},
     id::{LaneId, lane_name},
@@ -20,6 +16,7 @@ use serde::Serialize;
 
 use crate::{
     body::Bodies,
+    dry_run,
     problem::Problem,
     store::Store,
     trace::{RequestId, traceparent},
@@ -58,21 +55,6 @@ struct Stored {
     rows: u16,
 }
 
-#[derive(Serialize)]
-struct DryRun<'a> {
-    request_id: &'a str,
-    rows: Vec<Sent<'a>>,
-}
-
-#[derive(Serialize)]
-struct Sent<'a> {
-    method: &'static str,
-    url: String,
-    headers: BTreeMap<&'a str, String>,
-    body: Option<String>,
-    unmatched: Vec<&'a str>,
-}
-
 /// Answers a request.
 pub(crate) async fn accept(
     request: HttpRequest,
@@ -82,14 +64,15 @@ pub(crate) async fn accept(
     bounds: web::Data<Bounds>,
 ) -> Result<HttpResponse, Problem> {
     let received = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let dry_run = is_dry_run(&request)?;
+    let is_dry_run = is_dry_run(&request)?;
     let id = id.into_inner().0;
     let body = bounds.bodies.read(&request, payload).await?;
-    if dry_run {
+    if is_dry_run {
         let limits = bounds.limits.clone();
-        let (rows, _held) =
-            bounds.bodies.open(body, move |body| preview(body, &limits, &id)).await?;
-        return Ok(HttpResponse::Ok().content_type(header::ContentType::json()).body(rows));
+        let most = bounds.bodies.most();
+        let show = move |body: &[u8]| dry_run::preview(body, &limits, &id, most);
+        let (rows, held) = bounds.bodies.open(body, show).await?;
+        return dry_run::respond(rows, held);
     }
     let source = Source {
         request_id: id.clone(),
@@ -144,22 +127,4 @@ fn prepare(body: &[u8], limits: &Limits, source: &Source) -> Result<Prepared, Pr
         rows: rows.len(),
         unmatched,
     })
-}
-
-/// The rows as they would be sent, in JSON.
-fn preview(body: &[u8], limits: &Limits, id: &str) -> Result<Vec<u8>, Problem> {
-    let Request { endpoint, rows, .. } = request::parse(body, limits)?;
-    let sent = rows.iter().map(|row| {
-        let filled = endpoint.fill(row).map_err(Problem::bad_request)?;
-        Ok(Sent {
-            method: endpoint.template().method.as_str(),
-            url: endpoint.origin().url(&filled.target),
-            headers: filled.headers.into_iter().collect(),
-            body: filled.body,
-            unmatched: filled.unmatched,
-        })
-    });
-    let rows = sent.collect::<Result<_, Problem>>()?;
-    serde_json::to_vec(&DryRun { request_id: id, rows })
-        .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))
 }

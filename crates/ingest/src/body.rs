@@ -14,8 +14,9 @@ use actix_web::{
 use futures_util::StreamExt;
 use tokio::sync::Semaphore;
 
+pub(crate) use self::budget::Held;
 use self::{
-    budget::{Budget, Held, SHORT_BODY},
+    budget::{Budget, SHORT_BODY},
     inflate::Coding,
 };
 use crate::{connection::Watch, problem::Problem};
@@ -51,6 +52,11 @@ impl Bodies {
             budget: Arc::new(Budget::new(most)),
             threads: Arc::new(Semaphore::new(threads)),
         }
+    }
+
+    /// The longest body, in bytes.
+    pub(crate) fn most(&self) -> usize {
+        self.most
     }
 
     /// Reads a body to its end.
@@ -130,7 +136,8 @@ impl Body {
     }
 }
 
-fn too_large(most: usize, what: &str) -> Problem {
+/// More than `most` bytes.
+pub(crate) fn too_large(most: usize, what: &str) -> Problem {
     let detail = format!("{what} is longer than {most} bytes: send the rows in parts");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
 }

@@ -7,6 +7,7 @@ mod accept;
 mod body;
 pub mod config;
 mod connection;
+mod dry_run;
 pub mod logging;
 mod metrics;
 mod problem;

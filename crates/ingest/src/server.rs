@@ -97,6 +97,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let connections = connections(descriptors::soft_limit(), workers, config.queue.shards.into());
+    log::info!("taking at most {} connections at a time", workers * connections);
     let (public, address) = serve(&shared, &config.listen, (workers, connections), routes::public)?;
     let (admin, admin_address) =
         serve(&shared, &config.admin_listen, (1, ADMIN_CONNECTIONS), routes::admin)?;

@@ -52,7 +52,7 @@ impl Held {
     }
 
     /// Makes it so many bytes, of one share or the other.
-    pub(super) fn resize(&mut self, bytes: usize) -> Result<(), Problem> {
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Problem> {
         let (from, to) = (self.budget.share(self.bytes), self.budget.share(bytes));
         // Within a share only the difference is taken.
         let kept = if std::ptr::eq(from, to) { self.bytes.min(bytes) } else { 0 };

@@ -300,7 +300,7 @@ fn chunks_without_end_get_413_and_the_connection_is_closed() {
 
 #[test]
 fn who_does_not_take_an_answer_is_cut_off() {
-    let (_redis, front) = front(&[]);
+    let (_redis, front) = front(&["--max-body", "64MiB"]);
     let rows = vec![r#"{"k":1}"#; 10_000].join(",");
     let url = format!("http://a.com/{}", "x".repeat(2000));
     let body = format!(r#"{{"endpoint":{{"method":"GET","url":"{url}"}},"data":[{rows}]}}"#);

@@ -258,6 +258,7 @@ fn who_goes_away_in_mid_body_leaves_nothing_behind() {
         let mut closed = daemon.connect();
         closed.write_all(&whole[..whole.len() - 1]).unwrap();
         drop(closed);
+        daemon.connect().write_all(b"no HTTP\r\n\r\n").unwrap();
         drop(daemon.send(b"no HTTP\r\n\r\n"));
     }
     wait_until("connections stay", || daemon.files() <= before.1);
