@@ -105,7 +105,7 @@ impl Bodies {
         body: Body,
         work: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
     ) -> Result<(T, Held), Problem> {
-        // A few bytes may inflate to millions: what is coded goes to another thread whatever its length, for 20 µs.
+        // A few bytes may inflate to millions: what is coded goes to another thread whatever its length.
         if body.coding == Coding::Identity && body.coded.len() <= LONG_BODY {
             return Ok((work(&body.coded)?, body.held));
         }
@@ -127,10 +127,8 @@ impl Body {
         if coding == Coding::Identity {
             return Ok((coded, held));
         }
-        let room = coding.room(&coded, most).map_err(|fault| fault.problem(most))?;
-        held.resize(coded.len() + room)?;
-        let plain = coding.inflate(&coded, room, most).map_err(|fault| fault.problem(most))?;
-        drop(coded);
+        // Few threads do this at a time: only what comes of it is taken from the budget.
+        let plain = coding.inflate(&coded, most).map_err(|fault| fault.problem(most))?;
         held.resize(plain.len())?;
         Ok((plain, held))
     }

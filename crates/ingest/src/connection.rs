@@ -2,108 +2,30 @@
 //! it gives to what it cannot read. No request that actix-http refuses reaches our routes.
 
 mod bare;
+mod watch;
 
 use std::{
-    cell::Cell,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use actix_web::dev::{Payload, ServiceRequest};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 
-/// How long a client may take to send a head, from its first byte (or the connection's opening) to its last.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Above nginx's 60 s, so that it is nginx that closes a quiet connection: one that ingest closes just as nginx
-/// writes a request into it costs that request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+use self::watch::{HEAD_TIME, Phase};
+pub(crate) use self::watch::{LINGER, Watch};
+
 /// How long a client may take to take an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// How much is read before it is looked at: actix-http would fill 128 KiB for each connection, and keep them.
-const READ_AT_ONCE: usize = 16 * 1024;
-/// How long what a refused client still sends is read and thrown away: a connection closed with unread bytes is reset,
-/// and the answer may be lost with it.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// What is under way on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Nothing: no byte of a request.
-    Quiet,
-    /// A head is coming.
-    Head,
-    /// A request is being answered. Its body has a limit of its own.
-    Request { body_is_read: bool },
-    /// There is an answer, which is the last: the client wants it so, or did not send a body that would have to be read to
-    /// tell a further request from it.
-    Last,
-}
-
-/// What a connection and the request on it know of each other.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    phase: Cell<Phase>,
-    /// When the phase must be over; of no meaning in [`Phase::Request`].
-    until: Cell<Instant>,
-}
-
-impl Watch {
-    fn new() -> Watch {
-        Watch { phase: Cell::new(Phase::Quiet), until: Cell::new(Instant::now() + HEAD_TIME) }
-    }
-
-    fn enter(&self, phase: Phase, time: Duration) {
-        self.phase.set(phase);
-        self.until.set(Instant::now() + time);
-    }
-
-    /// That of a request's connection.
-    pub(crate) fn of(request: &ServiceRequest) -> Option<Rc<Watch>> {
-        request.conn_data().cloned()
-    }
-
-    /// A request has been read up to its body. False where the answer before it was the last one.
-    pub(crate) fn begins(&self, request: &ServiceRequest) -> bool {
-        let has_body = !matches!(request.parts().1, Payload::None);
-        let is_open = self.phase.get() != Phase::Last;
-        if is_open {
-            self.phase.set(Phase::Request { body_is_read: !has_body });
-        }
-        is_open
-    }
-
-    /// The next byte is another request's.
-    pub(crate) fn body_is_read(&self) {
-        self.phase.set(Phase::Request { body_is_read: true });
-    }
-
-    /// The request's answer is ready; whether it is the last one.
-    pub(crate) fn is_answered(&self, closes: bool) -> bool {
-        let is_last = closes || self.phase.get() != (Phase::Request { body_is_read: true });
-        match is_last {
-            true => self.enter(Phase::Last, LINGER),
-            false => self.enter(Phase::Quiet, KEEP_ALIVE),
-        }
-        is_last
-    }
-
-    fn has_heard(&self) {
-        if self.phase.get() == Phase::Quiet {
-            self.phase.set(Phase::Head);
-            self.until.set(self.until.get().min(Instant::now() + HEAD_TIME));
-        }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        (!matches!(self.phase.get(), Phase::Request { .. })).then(|| self.until.get())
-    }
-}
+/// How much is read before it is looked at. actix-http's buffer has 8 KiB and grows when less than 1 KiB of it is free, up to 128 KiB
+/// for each connection, which it keeps.
+const READ_AT_ONCE: usize = 7 * 1024;
 
 /// A socket, and what is to be seen to on it.
 pub(crate) struct Connection<S> {
@@ -130,7 +52,7 @@ struct Farewell {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) fn new(socket: S) -> Connection<S> {
         let watch = Rc::new(Watch::new());
-        let timer = Box::pin(sleep_until(watch.until.get()));
+        let timer = Box::pin(sleep_until(watch.opened()));
         Connection { socket, watch, timer, blocked: None, taken: 0, farewell: None }
     }
 
@@ -208,18 +130,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
             return Poll::Ready(Ok(()));
         }
         if this.is_late(cx) {
-            if this.watch.phase.get() == Phase::Head {
+            if this.watch.phase() == Phase::Head {
                 this.part(bare::late_head(HEAD_TIME));
             }
             return Poll::Ready(Ok(()));
         }
-        if this.taken >= READ_AT_ONCE {
+        let most = READ_AT_ONCE - this.taken;
+        if most == 0 {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
-        let read = buffer.filled().len() - before;
+        // Copied from here, since as much of a quiet connection's buffer would be written to otherwise.
+        let mut part = [const { MaybeUninit::uninit() }; READ_AT_ONCE];
+        let mut part = ReadBuf::uninit(&mut part[..most.min(buffer.remaining())]);
+        ready!(Pin::new(&mut this.socket).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buffer.put_slice(part.filled());
         this.taken += read;
         if read > 0 {
             this.watch.has_heard();
@@ -243,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             return this.write(cx, &bytes[..start]);
         }
         if this.farewell.is_none() {
-            let is_answered = this.watch.phase.get() == Phase::Last;
+            let is_answered = this.watch.phase() == Phase::Last;
             this.part(if is_answered { Vec::new() } else { bare::problem_for(head) });
         }
         // Only then is it written: actix-http drops the connection at once.

@@ -28,7 +28,7 @@ use crate::{
     accept::Bounds,
     body::Bodies,
     config::{Config, Listen},
-    connection::Connection,
+    connection::{Connection, LINGER},
     routes,
     store::Store,
 };
@@ -39,12 +39,6 @@ const DRAIN: u64 = 15;
 /// How long before that no connection is accepted. actix-server counts a connection only after it has handed it to a
 /// worker: one that comes and goes at the moment of stopping makes a worker with one request believe that it has none.
 const SETTLE: Duration = Duration::from_millis(100);
-/// How long what a client sends is read after an answer that did not wait for it, before the connection is closed.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// For long bodies, of which as many as there are cores are worked on in the whole process, and for Redis's name. Few, since the
-/// C library keeps freed memory for each thread that had it.
-const BLOCKING_THREADS: usize = 2;
 
 /// Connections of operators and programs that watch.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -121,7 +115,6 @@ fn serve(
 ) -> anyhow::Result<(dev::Server, SocketAddr)> {
     let server = Server::build()
         .workers(workers)
-        .worker_max_blocking_threads(BLOCKING_THREADS)
         .max_concurrent_connections(connections)
         .shutdown_timeout(DRAIN)
         .disable_signals();

@@ -8,10 +8,10 @@ use std::sync::{
 
 use crate::problem::Problem;
 
-/// So many bodies of the longest kind at a time: 256 MiB where `--max-body` is 8 MiB. nginx hands bodies on whole, and
-/// one is parsed within 50 ms: behind it a few are there at a time. Clients without it may be slow on purpose.
+/// So many bodies of the longest kind at a time: 256 MiB where `--max-body` is 8 MiB. nginx hands bodies on whole: behind it
+/// a few are there at a time. Clients without it may be slow on purpose.
 const LONG_BODIES: usize = 32;
-/// A body up to this size is short: 300 rows of ten short fields.
+/// A body up to this size is short: some hundred rows.
 pub(super) const SHORT_BODY: usize = 64 * 1024;
 /// All short bodies together. They have a share of their own, so that those who send long ones slowly keep out
 /// only others with long ones.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -202,6 +202,16 @@ fn after_the_last_answer_of_a_connection_nothing_is_a_request() {
     let tunnel = b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n";
     problem(&first_of_two(front.address, tunnel), 404, "not_found");
     assert_eq!(ask::<u64>(&redis, &["EXISTS", "pb:{0}:stats"]), 0);
+}
+
+#[test]
+fn who_sends_no_more_after_a_request_gets_its_answer() {
+    let (_redis, front) = front(&[]);
+    let kept = String::from_utf8(smuggled()).unwrap().replace("Connection: close\r\n", "");
+    let mut stream = TcpStream::connect(front.address).unwrap();
+    stream.write_all(kept.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read(stream).status, 202);
 }
 
 #[test]
