@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 pub(crate) use self::budget::Held;
 use self::{
     budget::{Budget, SHORT_BODY},
-    inflate::Coding,
+    inflate::{Coding, Fault},
 };
 use crate::{connection::Watch, problem::Problem};
 
@@ -35,10 +35,10 @@ pub(crate) struct Bodies {
     threads: Arc<Semaphore>,
 }
 
-/// A body as it was sent.
+/// A body as it was sent, and then plain.
 #[derive(Debug)]
 pub(crate) struct Body {
-    coded: Vec<u8>,
+    bytes: Vec<u8>,
     coding: Coding,
     held: Held,
 }
@@ -72,8 +72,8 @@ impl Bodies {
             return Err(too_large(self.most, "the body"));
         }
         // A short body is given its place at once; a long one gets more as it comes.
-        let coded = Vec::with_capacity(length.min(SHORT_BODY));
-        let body = Body { coded, coding, held: Held::none(&self.budget) };
+        let bytes = Vec::with_capacity(length.min(SHORT_BODY));
+        let body = Body { bytes, coding, held: Held::none(&self.budget) };
         let body = tokio::time::timeout(BODY_TIME, self.gather(payload, body)).await;
         let body = body.unwrap_or_else(|_| {
             let detail = format!("the body took longer than {} s", BODY_TIME.as_secs());
@@ -89,12 +89,12 @@ impl Bodies {
         while let Some(chunk) = payload.next().await {
             let chunk = chunk
                 .map_err(|error| Problem::bad_request(format_args!("the body was cut: {error}")))?;
-            let length = body.coded.len() + chunk.len();
+            let length = body.bytes.len() + chunk.len();
             if length > self.most {
                 return Err(too_large(self.most, "the body"));
             }
             body.held.resize(length)?;
-            body.coded.extend_from_slice(&chunk);
+            body.bytes.extend_from_slice(&chunk);
         }
         Ok(body)
     }
@@ -102,35 +102,49 @@ impl Bodies {
     /// What `work` makes of the plain body, and what is kept of the budget for it: to be dropped with the answer.
     pub(crate) async fn open<T: Send + 'static>(
         &self,
-        body: Body,
+        mut body: Body,
         work: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
     ) -> Result<(T, Held), Problem> {
-        // A few bytes may inflate to millions: what is coded goes to another thread whatever its length.
-        if body.coding == Coding::Identity && body.coded.len() <= LONG_BODY {
-            return Ok((work(&body.coded)?, body.held));
+        let most = self.most;
+        let short = most.min(LONG_BODY);
+        if body.bytes.len() <= short {
+            // A few bytes may inflate to millions: so far here, further on another thread.
+            match body.inflate(short) {
+                Err(Fault::TooLong) if short < most => {}
+                inflated => {
+                    inflated.map_err(|fault| fault.problem(most))?;
+                    return body.work(work);
+                }
+            }
         }
         let broken = || Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR);
         let turn = self.threads.clone().acquire_owned().await.map_err(|_| broken())?;
-        let most = self.most;
         let done = web::block(move || {
             let _turn = turn;
-            let (plain, held) = body.inflate(most)?;
-            Ok((work(&plain)?, held))
+            body.inflate(most).map_err(|fault| fault.problem(most))?;
+            body.work(work)
         });
         done.await.unwrap_or_else(|_| Err(broken()))
     }
 }
 
 impl Body {
-    fn inflate(self, most: usize) -> Result<(Vec<u8>, Held), Problem> {
-        let Body { coded, coding, mut held } = self;
-        if coding == Coding::Identity {
-            return Ok((coded, held));
+    /// Makes it plain, where that is at most `most` bytes.
+    fn inflate(&mut self, most: usize) -> Result<(), Fault> {
+        if self.coding != Coding::Identity {
+            self.bytes = self.coding.inflate(&self.bytes, most)?;
+            self.coding = Coding::Identity;
         }
-        // Few threads do this at a time: only what comes of it is taken from the budget.
-        let plain = coding.inflate(&coded, most).map_err(|fault| fault.problem(most))?;
-        held.resize(plain.len())?;
-        Ok((plain, held))
+        Ok(())
+    }
+
+    fn work<T>(
+        mut self,
+        work: impl FnOnce(&[u8]) -> Result<T, Problem>,
+    ) -> Result<(T, Held), Problem> {
+        // What was sent is counted already. While it is inflated nothing is taken: few do that at a time.
+        self.held.resize(self.bytes.len())?;
+        Ok((work(&self.bytes)?, self.held))
     }
 }
 

@@ -215,6 +215,16 @@ fn who_sends_no_more_after_a_request_gets_its_answer() {
 }
 
 #[test]
+fn after_a_request_that_was_well_no_http_gets_a_problem_on_the_same_connection() {
+    let (_redis, front) = front(&[]);
+    let kept = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let both = send(front.address, format!("{kept}NONSENSE\r\n\r\n").as_bytes());
+    assert_eq!(both.status, 200);
+    let second = both.body.strip_prefix("ok\n").unwrap();
+    problem(&read(second.as_bytes()), 400, "bad_request");
+}
+
+#[test]
 fn after_a_refused_request_that_was_read_the_connection_serves_the_next() {
     let (redis, front) = front(&[]);
     let kept = post("Content-Length: 2\r\n", "[]");
