@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use deliver::{Config, run};
+use postback_core::logging;
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -12,7 +13,7 @@ use tokio::{
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    logging::start();
     // A task that panicked would keep its slot and its batch for good: the lease brings the work back.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

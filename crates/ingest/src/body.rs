@@ -167,7 +167,7 @@ fn check_type(request: &HttpRequest) -> Result<Coding, Problem> {
     let coding = codings.next().map_or(Some(Coding::Identity), Coding::named);
     coding.filter(|_| codings.next().is_none()).ok_or_else(|| {
         refuse("send the body plain, or with one Content-Encoding: gzip or zstd")
-            .with(inflate::ACCEPTED)
+            .with(header::ACCEPT_ENCODING, inflate::ACCEPTED.to_owned())
     })
 }
 

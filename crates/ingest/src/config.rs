@@ -5,10 +5,16 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     str::FromStr,
+    time::Duration,
 };
 
-use clap::Parser;
-use postback_core::{options::QueueOptions, policy::parse_size};
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use postback_core::{
+    options::QueueOptions,
+    policy::{parse_duration, parse_size},
+};
+
+pub use crate::{client::TrustedProxies, throttle::ClientRate};
 
 /// Takes requests over HTTP and answers as soon as Redis has their rows.
 #[derive(Debug, Clone, Parser)]
@@ -22,9 +28,25 @@ pub struct Config {
     #[arg(long, env = "INGEST_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: Listen,
 
-    /// Where /metrics, /healthz and /readyz are served; a loopback address or unix:/path
-    #[arg(long, env = "INGEST_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_parser = Listen::private)]
+    /// Where /metrics, /healthz and /readyz are served; other than a loopback address or unix:/path only with a token
+    #[arg(long, env = "INGEST_ADMIN_LISTEN", default_value = "127.0.0.1:8081")]
     pub admin_listen: Listen,
+
+    /// File of the tokens of which a request must bring one (Authorization: Bearer …), one a line; read again on SIGHUP
+    #[arg(long, env = "INGEST_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// File of the tokens for --admin-listen, likewise
+    #[arg(long, env = "INGEST_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Proxies whose X-Forwarded-For is believed, such as 10.1.0.0/16, or none; unix sockets always are
+    #[arg(long, env = "INGEST_TRUST_PROXY", default_value = "127.0.0.0/8,::1/128")]
+    pub trust_proxy: TrustedProxies,
+
+    /// The most requests from one client, such as 1000/s or 30/m, or none for no limit; the box's own have none
+    #[arg(long, env = "INGEST_CLIENT_RATE", default_value = "1000/s")]
+    pub client_rate: ClientRate,
 
     /// The longest request body, such as 8MiB
     #[arg(long, env = "INGEST_MAX_BODY", default_value = "8MiB", value_parser = parse_size)]
@@ -38,9 +60,20 @@ pub struct Config {
     #[arg(long, env = "INGEST_MAX_BACKLOG", default_value = "1GiB", value_parser = parse_size)]
     pub max_backlog: u64,
 
+    /// How long the answer to a request with an Idempotency-Key is kept, such as 24h
+    #[arg(long, env = "INGEST_IDEMPOTENCY_TTL", default_value = "24h", value_parser = idempotency_ttl)]
+    pub idempotency_ttl: Duration,
+
     /// What a placeholder without a value becomes, where neither it nor the request says
     #[arg(long, env = "INGEST_UNMATCHED", default_value = "")]
     pub unmatched: String,
+}
+
+/// A key forgotten at once would be no key; what is kept for ever fills Redis.
+fn idempotency_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text).map_err(|error| error.to_string())?;
+    let fits = (Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600)).contains(&ttl);
+    if fits { Ok(ttl) } else { Err("must be from 1s to 7d".to_owned()) }
 }
 
 /// Where to listen.
@@ -52,16 +85,34 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl Config {
+    /// The options of this process. Ends it with exit code 2 when they are wrong.
+    pub fn read() -> Config {
+        let config = Config::parse();
+        if let Err(why) = config.check() {
+            Config::command().error(ErrorKind::ArgumentConflict, why).exit()
+        }
+        config
+    }
+
+    /// What must hold between options.
+    fn check(&self) -> Result<(), String> {
+        match &self.admin_listen {
+            listen if listen.is_private() || self.admin_token_file.is_some() => Ok(()),
+            listen => Err(format!(
+                "--admin-listen {listen} can be reached from other boxes: set --admin-token-file, or use a loopback \
+                 address or unix:/path"
+            )),
+        }
+    }
+}
+
 impl Listen {
-    /// As [`Listen::from_str`], but no address that another box can reach.
-    fn private(text: &str) -> Result<Listen, String> {
-        let listen = text.parse()?;
-        match &listen {
-            Listen::Tcp(_, addresses) if !addresses.iter().all(|a| a.ip().is_loopback()) => {
-                Err("must be a loopback address or unix:/path: there is no password on it yet"
-                    .into())
-            }
-            _ => Ok(listen),
+    /// Whether no other box can reach it.
+    fn is_private(&self) -> bool {
+        match self {
+            Listen::Tcp(_, addresses) => addresses.iter().all(|a| a.ip().is_loopback()),
+            Listen::Unix(_) => true,
         }
     }
 }
@@ -93,8 +144,6 @@ impl fmt::Display for Listen {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -115,9 +164,19 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_address_is_private() {
-        let check =
-            |text: &str, good: bool| assert_eq!(Listen::private(text).is_ok(), good, "{text}");
+    fn the_admin_address_is_private_or_has_a_token() {
+        let check = |text: &str, good: bool| {
+            let options = ["ingest", "--admin-listen", text];
+            let checked = Config::parse_from(options).check();
+            assert_eq!(checked.is_ok(), good, "{text}");
+            assert!(
+                checked
+                    .err()
+                    .is_none_or(|why| why.contains(text) && why.contains("--admin-token-file"))
+            );
+            let token = ["--admin-token-file", "/x"];
+            assert_eq!(Config::parse_from(options.iter().chain(&token)).check(), Ok(()), "{text}");
+        };
         for text in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "unix:/run/x.sock"] {
             check(text, true);
         }

@@ -5,13 +5,17 @@
 
 mod accept;
 mod body;
+mod client;
 pub mod config;
 mod connection;
+mod door;
 mod dry_run;
-pub mod logging;
+mod idempotency;
 mod metrics;
 mod problem;
 mod routes;
 pub mod server;
 mod store;
+mod throttle;
+mod tokens;
 mod trace;

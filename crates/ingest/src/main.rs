@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use ingest::{config::Config, logging, server};
+use ingest::{config::Config, server};
+use postback_core::logging;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = Config::read();
     logging::start();
     match actix_web::rt::System::new().block_on(run(&config)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -20,12 +20,17 @@ fn main() -> ExitCode {
 
 async fn run(config: &Config) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let ingest = server::bind(config).await?;
     log::info!("listening on {}, admin on {}", config.listen, config.admin_listen);
+    let token_files = ingest.token_files.clone();
     let shutdown = async {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                _ = hangup.recv() => token_files.reread(),
+            }
         }
         log::info!("stopping: finishing the requests in progress");
     };

@@ -21,8 +21,8 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Answers a scrape.
 pub(crate) async fn metrics(store: web::Data<Store>) -> Result<HttpResponse, Problem> {
-    let away = |reason| Problem::unavailable("not_ready", reason);
-    let (stats, oldest) = (store.stats().await.map_err(away)?, store.oldest().await.map_err(away)?);
+    let stats = store.stats().await.map_err(|error| Problem::not_ready(&error))?;
+    let oldest = store.oldest().await.map_err(|error| Problem::not_ready(&error))?;
     let mut text = String::new();
     encode(&mut text, &registry(&stats, oldest))
         .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
@@ -41,7 +41,11 @@ fn registry(stats: &[Stats], oldest: Duration) -> Registry {
     registry.register("postback_dropped_rows", help, dropped);
     for (name, help, value) in [
         ("postback_backlog_rows", "Rows that wait for an attempt", sum(|stats| stats.pending)),
-        ("postback_backlog_bytes", "Bytes of batches and row states in Redis", sum(|s| s.bytes)),
+        (
+            "postback_backlog_bytes",
+            "Bytes of batches, row states and kept answers in Redis",
+            sum(|s| s.bytes),
+        ),
         ("postback_dead_rows", "Rows in the dead letters", sum(|stats| stats.dead)),
     ] {
         let gauge = Gauge::<i64>::default();

@@ -7,10 +7,12 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use postback_core::{
-    queue::EnqueueError,
+    queue::QueueError,
     request::{ErrorKind, RequestError},
 };
 use serde::Serialize;
+
+use crate::store::NotStored;
 
 /// Seconds after which a client should try again what Redis could not take.
 const RETRY_AFTER: u64 = 2;
@@ -48,13 +50,23 @@ impl Problem {
     }
 
     pub(crate) fn unavailable(code: &'static str, detail: impl fmt::Display) -> Problem {
-        let header = Some((header::RETRY_AFTER, RETRY_AFTER.to_string()));
+        Problem::retry(code, detail, RETRY_AFTER)
+    }
+
+    /// Redis cannot be used.
+    pub(crate) fn not_ready(error: &QueueError) -> Problem {
+        Problem::unavailable("not_ready", format_args!("redis cannot be used ({})", error.kind()))
+    }
+
+    /// 503, and after how many seconds to come again.
+    fn retry(code: &'static str, detail: impl fmt::Display, seconds: u64) -> Problem {
+        let header = Some((header::RETRY_AFTER, seconds.to_string()));
         Problem { header, ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
     }
 
-    /// With a header that tells a program what to do about it.
-    pub(crate) fn with(self, (name, value): (header::HeaderName, &str)) -> Problem {
-        Problem { header: Some((name, value.to_owned())), ..self }
+    /// With a header beside what every problem has.
+    pub(crate) fn with(self, name: header::HeaderName, value: String) -> Problem {
+        Problem { header: Some((name, value)), ..self }
     }
 
     /// The path is right, the method is not.
@@ -119,11 +131,41 @@ impl From<RequestError> for Problem {
     }
 }
 
-impl From<EnqueueError> for Problem {
-    fn from(error: EnqueueError) -> Problem {
-        match error {
-            EnqueueError::NotEnqueued(reason) => Problem::unavailable("not_enqueued", reason),
-            EnqueueError::Unknown(reason) => Problem::unavailable("unknown", reason),
+impl From<NotStored> for Problem {
+    /// Says nothing of where Redis is: clients may be strangers. An operator finds it in the log.
+    fn from(NotStored { error, is_unknown, has_key }: NotStored) -> Problem {
+        let kind = error.kind();
+        match &error {
+            QueueError::OtherBody => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "this Idempotency-Key came with another body before: take a new key for a new request",
+            ),
+            QueueError::Full(room) | QueueError::Memory(room) => {
+                let is_memory = matches!(error, QueueError::Memory(_));
+                let what = if is_memory { "redis's memory" } else { "the backlog" };
+                let detail =
+                    format!("nothing was stored: {what} is full; repeat the request later");
+                Problem::retry("not_enqueued", detail, room.as_secs())
+            }
+            _ if is_unknown && has_key => {
+                let again = "repeat the request with the same Idempotency-Key";
+                let detail = format!("redis's answer was lost ({kind}): {again}");
+                Problem::unavailable("unknown", detail)
+            }
+            _ if is_unknown => {
+                let again =
+                    "a repeated request may be stored twice, unless both had an Idempotency-Key";
+                let detail =
+                    format!("redis's answer was lost ({kind}), the rows may be stored: {again}");
+                Problem::unavailable("unknown", detail)
+            }
+            _ => {
+                let detail = format!(
+                    "nothing was stored: redis cannot take it now ({kind}); repeat the request"
+                );
+                Problem::unavailable("not_enqueued", detail)
+            }
         }
     }
 }

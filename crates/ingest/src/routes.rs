@@ -13,6 +13,7 @@ use actix_web::{
 use crate::{
     accept::accept,
     connection::Watch,
+    door::admit,
     metrics::metrics,
     problem::Problem,
     store::Store,
@@ -55,7 +56,7 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(store: web::Data<Store>) -> Result<&'static str, Problem> {
-    store.ready().await.map_err(|reason| Problem::unavailable("not_ready", reason))?;
+    store.ready().await.map_err(|error| Problem::not_ready(&error))?;
     Ok("ready\n")
 }
 
@@ -72,9 +73,7 @@ pub(crate) async fn frame(
     }
     let closes = request.head().connection_type() == ConnectionType::Close;
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = if head_length(&request) > MAX_HEAD {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let problem = Problem::new(status, "head_too_large", "the head is longer than 64 KiB");
+    let mut response = if let Err(problem) = check_head(&request).and_then(|()| admit(&request)) {
         request.into_response(problem.respond(&id))
     } else {
         let response = next.call(request).await?.map_into_boxed_body();
@@ -86,6 +85,9 @@ pub(crate) async fn frame(
     if let Ok(id) = header::HeaderValue::from_str(&id) {
         response.headers_mut().insert(header::HeaderName::from_static(REQUEST_ID), id);
     }
+    // What a client sent may be quoted in it: no browser shall guess that it is a page.
+    let no_sniffing = header::HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniffing);
     if watch.is_some_and(|watch| watch.is_answered(closes)) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
@@ -108,8 +110,13 @@ fn refusal(response: &ServiceResponse, id: &str) -> Option<HttpResponse> {
     Some(own.map_or_else(|| Problem::of_status(status).respond(id), |problem| problem.respond(id)))
 }
 
-fn head_length(request: &ServiceRequest) -> usize {
+fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
     let headers = request.headers().iter();
     let lengths = headers.map(|(name, value)| name.as_str().len() + value.len() + 4);
-    lengths.sum::<usize>() + request.uri().path().len() + request.query_string().len()
+    let uri = request.uri().path().len() + request.query_string().len();
+    if lengths.sum::<usize>() + uri <= MAX_HEAD {
+        return Ok(());
+    }
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    Err(Problem::new(status, "head_too_large", "the head is longer than 64 KiB"))
 }

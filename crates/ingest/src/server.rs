@@ -29,9 +29,12 @@ use crate::{
     body::Bodies,
     config::{Config, Listen},
     connection::{Connection, LINGER},
+    door::{Door, Doors},
     routes,
     store::Store,
 };
+
+pub use crate::door::TokenFiles;
 
 /// How long requests in progress may go on after SIGTERM, in seconds.
 const DRAIN: u64 = 15;
@@ -57,6 +60,8 @@ pub struct Ingest {
     pub address: SocketAddr,
     /// Where operators connect; a made-up address for a unix socket.
     pub admin_address: SocketAddr,
+    /// The files whose tokens it takes.
+    pub token_files: TokenFiles,
 }
 
 /// What every worker thread starts from.
@@ -70,14 +75,16 @@ struct Shared {
 /// Listens. Works without Redis; requests get 503 until it is there.
 ///
 /// # Errors
-/// When an address is taken, or Redis is set up so that it would lose postbacks.
+/// When a token file is bad, an address is taken, or Redis is set up so that it would lose postbacks.
 pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
+    let doors = Doors::open(config)?;
     let shared = Shared {
         queue: config.queue.open()?,
         trouble: Arc::default(),
         bounds: web::Data::new(Bounds {
             bodies: Bodies::new(usize::try_from(config.max_body).unwrap_or(usize::MAX)),
             max_backlog: config.max_backlog,
+            idempotency_ttl: config.idempotency_ttl,
             limits: Limits {
                 max_rows: config.max_rows as usize,
                 unmatched: config.unmatched.clone(),
@@ -92,10 +99,12 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let connections = connections(descriptors::soft_limit(), workers, config.queue.shards.into());
     log::info!("taking at most {} connections at a time", workers * connections);
-    let (public, address) = serve(&shared, &config.listen, (workers, connections), routes::public)?;
+    let (public, address) =
+        serve(&shared, doors.public, &config.listen, (workers, connections), routes::public)?;
+    let admin = (1, ADMIN_CONNECTIONS);
     let (admin, admin_address) =
-        serve(&shared, &config.admin_listen, (1, ADMIN_CONNECTIONS), routes::admin)?;
-    Ok(Ingest { public, admin, address, admin_address })
+        serve(&shared, doors.admin, &config.admin_listen, admin, routes::admin)?;
+    Ok(Ingest { public, admin, address, admin_address, token_files: doors.files })
 }
 
 /// How many connections one of so many workers takes at most, so that the process never runs out of descriptors. Further
@@ -109,6 +118,7 @@ fn connections(limit: Option<u64>, workers: usize, shards: usize) -> usize {
 
 fn serve(
     shared: &Shared,
+    door: web::Data<Door>,
     listen: &Listen,
     (workers, connections): (usize, usize),
     routes: fn(&mut web::ServiceConfig),
@@ -123,14 +133,14 @@ fn serve(
     let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut server = server;
     for listener in listen::bind(listen).with_context(cannot)? {
-        let (shared, draining) = (shared.clone(), draining.clone());
+        let (shared, door, draining) = (shared.clone(), door.clone(), draining.clone());
         server = match listener {
             Listener::Tcp(listener) => {
                 address = listener.local_addr()?;
-                server.listen("tcp", listener, move || http(&shared, &draining, routes))
+                server.listen("tcp", listener, move || http(&shared, &door, &draining, routes))
             }
             Listener::Unix(listener) => {
-                server.listen_uds("unix", listener, move || http(&shared, &draining, routes))
+                server.listen_uds("unix", listener, move || http(&shared, &door, &draining, routes))
             }
         }
         .with_context(cannot)?;
@@ -141,6 +151,7 @@ fn serve(
 /// What `HttpServer` builds, with a connection of ours between the socket and actix-http.
 fn http<S: Socket>(
     shared: &Shared,
+    door: &web::Data<Door>,
     draining: &GracefulShutdownSignal,
     routes: fn(&mut web::ServiceConfig),
 ) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
@@ -148,6 +159,7 @@ fn http<S: Socket>(
     let app = App::new()
         .data_factory(move || ready(Store::new(&queue, trouble.clone())))
         .app_data(bounds)
+        .app_data(door.clone())
         .wrap(from_fn(routes::frame))
         .configure(routes)
         .into_factory()

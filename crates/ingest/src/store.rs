@@ -8,7 +8,7 @@ use std::{
 };
 
 use postback_core::{
-    queue::{Enqueue, EnqueueError, Enqueued, Queue, QueueError, Stats},
+    queue::{Enqueue, Once, Queue, QueueError, Stats, Stored},
     redis::{RedisFailure, Trouble},
 };
 use tokio::{
@@ -20,12 +20,28 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_millis(1800);
 /// So often it is asked anew whether Redis is fit, and with each new connection: settings can be changed at any time.
 const FIT: Duration = Duration::from_secs(5);
+/// So often it is asked whether Redis's memory is nearly used up.
+const ROOM: Duration = Duration::from_secs(1);
+/// The bound that refuses everything but what a kept answer answers.
+const NO_ROOM: u64 = 1;
+
+/// Why a request was not stored, or may not be.
+#[derive(Debug, Clone)]
+pub(crate) struct NotStored {
+    pub(crate) error: QueueError,
+    /// It may be stored nevertheless.
+    pub(crate) is_unknown: bool,
+    /// Repeating it is safe.
+    pub(crate) has_key: bool,
+}
 
 /// One worker's connection.
 pub(crate) struct Store {
     queue: Queue,
     /// Over which connection Redis was found to be set up as it must be, and when.
     fit: Mutex<Option<(u64, Instant)>>,
+    /// Whether Redis was nearly full, and when it said so.
+    nearly_full: Cell<Option<(bool, Instant)>>,
     /// What all workers know of Redis.
     trouble: Arc<Trouble>,
 }
@@ -33,7 +49,12 @@ pub(crate) struct Store {
 impl Store {
     /// With a connection of its own: it lives and ends with the worker thread that uses it.
     pub(crate) fn new(queue: &Queue, trouble: Arc<Trouble>) -> Result<Store, QueueError> {
-        Ok(Store { queue: queue.reopen()?, fit: Mutex::default(), trouble })
+        Ok(Store {
+            queue: queue.reopen()?,
+            fit: Mutex::default(),
+            nearly_full: Cell::default(),
+            trouble,
+        })
     }
 
     /// Asks Redis whether it will keep what it is given, where that is not known.
@@ -47,6 +68,18 @@ impl Store {
         self.queue.check_server().await?;
         *fit = Some((connection, Instant::now()));
         Ok(())
+    }
+
+    /// Whether Redis has too little room left for new rows.
+    async fn is_nearly_full(&self) -> Result<bool, QueueError> {
+        if let Some((known, at)) = self.nearly_full.get()
+            && at.elapsed() < ROOM
+        {
+            return Ok(known);
+        }
+        let is_nearly_full = self.queue.shards()[0].is_nearly_full().await?;
+        self.nearly_full.set(Some((is_nearly_full, Instant::now())));
+        Ok(is_nearly_full)
     }
 
     /// Whether rows can be stored now, as far as reading tells.
@@ -94,26 +127,39 @@ impl Store {
         answer
     }
 
-    /// Stores a request's batches, all or none.
+    /// Stores a request's batches, all or none; with `once` unless that has been done before.
     pub(crate) async fn enqueue(
         &self,
         request: Enqueue<'_>,
-    ) -> Result<Vec<Enqueued>, EnqueueError> {
+        once: Option<&Once>,
+    ) -> Result<Stored, NotStored> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let is_checked = Cell::new(false);
+        let is_sent = Cell::new(false);
         let stored = once_more(async || {
-            is_checked.set(false);
-            timeout_at(deadline, self.check()).await.unwrap_or_else(|_| Err(silent()))?;
-            is_checked.set(true);
-            let stored = timeout_at(deadline, self.queue.store(&request)).await;
-            stored.unwrap_or_else(|_| Err(RedisFailure::Lost("timed out".to_owned()).into()))
+            is_sent.set(false);
+            let fit = async {
+                self.check().await?;
+                self.is_nearly_full().await
+            };
+            let no_room = timeout_at(deadline, fit).await.unwrap_or_else(|_| Err(silent()))?;
+            let max_backlog = if no_room { NO_ROOM } else { request.max_backlog };
+            let request = Enqueue { max_backlog, ..request };
+            is_sent.set(true);
+            let stored = timeout_at(deadline, self.queue.store_once(&request, once)).await;
+            match stored.unwrap_or_else(|_| Err(RedisFailure::Lost("timed out".to_owned()).into()))
+            {
+                Err(QueueError::Full(room)) if no_room => Err(QueueError::Memory(room)),
+                stored => stored,
+            }
         })
         .await;
-        self.note(stored.as_ref().err(), Trouble::well);
-        stored.map_err(|error| match is_checked.get() {
-            true => error.into(),
-            // Nothing was asked to be stored.
-            false => EnqueueError::NotEnqueued(error.to_string()),
+        let of_redis =
+            stored.as_ref().err().filter(|error| !matches!(error, QueueError::OtherBody));
+        self.note(of_redis, Trouble::well);
+        stored.map_err(|error| NotStored {
+            is_unknown: is_sent.get() && error.is_unknown(),
+            has_key: once.is_some(),
+            error,
         })
     }
 

@@ -1,6 +1,6 @@
 //! How to deliver: the policy of a request as it is stored with each batch, its defaults and its bounds.
 //!
-//! How durations and sizes are written is in `policy/units.rs`. Carrying a policy out is deliver's.
+//! How durations, sizes and rates are written is in `policy/units.rs`. Carrying a policy out is deliver's.
 
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use thiserror::Error;
 
 mod units;
 
-pub use self::units::{DurationError, SizeError, parse_duration, parse_size};
+pub use self::units::{
+    DurationError, RateError, SizeError, parse_duration, parse_rate, parse_size,
+};
 
 /// The waits before the second and each further attempt: seven entries make eight attempts in about nine hours.
 pub const DEFAULT_RETRIES: [Duration; 7] = [

@@ -9,9 +9,9 @@
 //! another worker's beat takes its batches back, counting a crash on each.
 //!
 //! With several shards each has its own set of keys, kept together by the hash tag `{s}`; a lane belongs to one
-//! shard, and a script touches one. What a worker does is in `queue/work.rs`, what pages and commands read in
-//! `queue/read.rs` and `queue/places.rs`, what an operator changes of rows in `queue/revise.rs` and of lanes in
-//! `queue/lanes.rs`.
+//! shard, and a script touches one. What ingest does is in `queue/enqueue.rs`, what a worker does in
+//! `queue/work.rs`, what pages and commands read in `queue/read.rs` and `queue/places.rs`, what an operator changes of
+//! rows in `queue/revise.rs` and of lanes in `queue/lanes.rs`.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -22,11 +22,11 @@ use redis::Script;
 use thiserror::Error;
 
 use crate::{
-    batch::EncodedBatch,
-    id::{BatchId, LaneId},
+    id::LaneId,
     redis::{Link, RedisFailure, RedisUrl},
 };
 
+mod enqueue;
 mod lanes;
 mod log;
 mod places;
@@ -37,6 +37,7 @@ mod wakeups;
 mod work;
 
 pub use self::{
+    enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, decode_log, encode_log},
     places::{DeadBatch, Placed, Waiting},
@@ -80,8 +81,14 @@ pub enum QueueError {
     #[error("redis at {0} would lose postbacks: {1}")]
     Unsafe(String, String),
     /// There is no room for more.
-    #[error("the backlog in redis has reached --max-backlog")]
-    Full,
+    #[error("the backlog in redis has reached --max-backlog; room is expected in {} s", .0.as_secs())]
+    Full(Duration),
+    /// There is no room for more in Redis's memory ([`Shard::is_nearly_full`]).
+    #[error("OOM is near: redis uses over 95 % of its maxmemory; room is expected in {} s", .0.as_secs())]
+    Memory(Duration),
+    /// The [`Once`]'s key has come with another body.
+    #[error("the key was used for another request")]
+    OtherBody,
 }
 
 impl QueueError {
@@ -92,57 +99,12 @@ impl QueueError {
             QueueError::Answer(_) => "answer",
             QueueError::Shards { .. } => "shards",
             QueueError::Unsafe(..) => "unsafe",
-            QueueError::Full => "full",
+            QueueError::Full(_) => "full",
+            // The same trouble as when Redis itself says so.
+            QueueError::Memory(_) => "OOM",
+            QueueError::OtherBody => "other_body",
         }
     }
-}
-
-/// Why rows were not stored.
-#[derive(Debug, Clone, Error)]
-pub enum EnqueueError {
-    /// Nothing was stored.
-    #[error("{0}")]
-    NotEnqueued(String),
-    /// Whether it was stored is not known.
-    #[error("{0}")]
-    Unknown(String),
-}
-
-impl From<QueueError> for EnqueueError {
-    fn from(error: QueueError) -> EnqueueError {
-        match error {
-            QueueError::Redis(RedisFailure::Lost(_) | RedisFailure::Failed(_)) => {
-                EnqueueError::Unknown(error.to_string())
-            }
-            _ => EnqueueError::NotEnqueued(error.to_string()),
-        }
-    }
-}
-
-/// A request's rows on their way into the queue.
-#[derive(Debug)]
-pub struct Enqueue<'a> {
-    /// The lane, from the endpoint's origin and the policy's label.
-    pub lane: LaneId,
-    /// The lane's name for people ([`crate::id::lane_name`]).
-    pub name: &'a str,
-    /// Wait before the first attempt.
-    pub delay: Duration,
-    /// The batches, in row order.
-    pub batches: &'a [EncodedBatch],
-    /// Most bytes in Redis, over all shards; 0: no bound.
-    pub max_backlog: u64,
-}
-
-/// Where rows were put: `rows` postbacks from `<id>-<first>` on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Enqueued {
-    /// The batch.
-    pub id: BatchId,
-    /// The first row's number in the batch.
-    pub first: u32,
-    /// How many rows.
-    pub rows: u16,
 }
 
 /// All shards, over one connection.
@@ -221,39 +183,6 @@ impl Queue {
     /// The shard that holds a lane.
     pub fn shard_of(&self, lane: LaneId) -> &Shard {
         &self.shards[usize::from(lane.shard(self.shards.len() as u16))]
-    }
-
-    /// Stores a request's batches, all or none.
-    ///
-    /// # Errors
-    /// See [`EnqueueError`].
-    pub async fn enqueue(&self, request: Enqueue<'_>) -> Result<Vec<Enqueued>, EnqueueError> {
-        Ok(self.store(&request).await?)
-    }
-
-    /// As [`Queue::enqueue`], with the failure as it is.
-    ///
-    /// # Errors
-    /// [`RedisFailure::Lost`] and [`RedisFailure::Failed`]: it may be stored. Others: nothing is.
-    pub async fn store(&self, request: &Enqueue<'_>) -> Result<Vec<Enqueued>, QueueError> {
-        let shard = self.shard_of(request.lane);
-        let most = request.max_backlog / self.shards.len() as u64;
-        let ids: Vec<BatchId> =
-            request.batches.iter().map(|_| BatchId::new(request.lane, fastrand::u64(..))).collect();
-        let reply: Reply = shard
-            .script(&SCRIPTS.enqueue, |c| {
-                c.arg(request.lane.as_str()).arg(request.name);
-                c.arg(request.delay.as_millis() as u64).arg(most);
-                for (id, batch) in ids.iter().zip(request.batches) {
-                    c.arg(id.as_str()).arg(batch.rows).arg(&batch.bytes[..]);
-                }
-            })
-            .await?;
-        if reply.status != "ok" {
-            return Err(QueueError::Full);
-        }
-        let stored = ids.iter().zip(request.batches);
-        Ok(stored.map(|(id, batch)| Enqueued { id: *id, first: 0, rows: batch.rows }).collect())
     }
 
     /// Which connection is open, counted from 1: after a new one Redis may be another. Opens one when there is none.

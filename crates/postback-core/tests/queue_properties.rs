@@ -14,8 +14,8 @@ use postback_core::{
     id::{BatchId, LaneId},
     policy::Policy,
     queue::{
-        Beat, Enqueue, LaneChange, Placed, Queue, Reserve, Revised, Revision, RowState, RowStates,
-        Settle, SettledBatch, Shard, State, Want, Which,
+        Beat, Enqueue, LaneChange, Once, Placed, Queue, QueueError, Reserve, Revised, Revision,
+        RowState, RowStates, Settle, SettledBatch, Shard, State, Stored, Want, Which,
     },
     testing::RedisServer,
     value::Value,
@@ -93,8 +93,16 @@ impl World {
             batches: &batches,
             max_backlog: 1 << 30,
         };
-        self.queue.enqueue(request).await.unwrap();
-        self.accepted += rows;
+        // A key that came before with as many rows changes nothing, with another number it is refused.
+        let key = [self.dice.roll(12) as u8];
+        let ttl = Duration::from_millis(60);
+        let once = Once::new(&key, b"", &[rows as u8], Vec::new(), ttl);
+        let once = Some(&once).filter(|_| self.dice.roll(2) == 0);
+        match self.queue.store_once(&request, once).await {
+            Ok(Stored::Now(_)) => self.accepted += rows,
+            Ok(Stored::Before(..)) | Err(QueueError::OtherBody) if once.is_some() => {}
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn start_worker(&mut self) {
@@ -326,6 +334,9 @@ impl World {
             dead += died as u64;
             bytes += self.ask::<u64>(&["STRLEN", &format!("batch:{id}")]);
             bytes += self.ask::<u64>(&["STRLEN", &format!("rows:{id}")]);
+        }
+        for key in self.ask::<Vec<String>>(&["ZRANGE", "idems", "0", "-1"]) {
+            bytes += self.ask::<u64>(&["STRLEN", &format!("idem:{key}")]) + 280;
         }
         assert!(
             places.keys().all(|id| stored.contains(id.as_str())),

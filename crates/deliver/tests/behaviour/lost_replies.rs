@@ -127,6 +127,39 @@ fn whatever_reply_deliver_loses_each_row_is_sent_counted_and_logged_once_without
     );
 }
 
+/// What a client that repeats a request with its key until it hears of it has done: one row, sent once.
+async fn check_key((how, shown): (How, &'static str)) {
+    let stack = Stack::start();
+    let proxy = Proxy::start(&stack.redis);
+    let url = stack.redis.url_text();
+    let daemons = Daemons::start(stack, &proxy.url(), &url);
+    for n in 100..120 {
+        assert_eq!(daemons.post("/x", n).status, 202);
+    }
+    proxy.lose("enqueue", how);
+    let key = "Idempotency-Key: order-7\r\n";
+    let first = daemons.post_with("/x", 0, key);
+    assert_eq!((first.status, first.code()), (503, "unknown"), "{how:?}: {first:?}");
+    assert!(first.text.contains("repeat the request with the same Idempotency-Key"), "{first:?}");
+    daemons.until("the answer", || daemons.post_with("/x", 0, key).status == 202);
+    let again = daemons.post_with("/x", 0, key);
+    assert!(again.text.contains("idempotent-replayed: true"), "{again:?}");
+    let id = again.text.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let id = format!("{}-0", id.expect("an id"));
+    daemons.stack.until(SOON, "delivery", |stats| stats.pending == 0).await;
+    let seen: Vec<Seen> =
+        daemons.stack.seen().into_iter().filter(|seen| seen.target == "/x?n=0").collect();
+    assert_eq!(seen.iter().map(Seen::id).collect::<Vec<_>>(), [id], "{how:?}: {shown}");
+}
+
+#[test]
+fn a_request_that_is_repeated_with_its_key_after_a_lost_answer_is_sent_once() {
+    all(
+        [(Before, "stored by the repetition"), (After, "stored at first"), (Within, "the same")],
+        check_key,
+    );
+}
+
 /// What a client hears of an enqueue with a lost reply, and that its row is sent at most once.
 async fn check_enqueue((command, how, code): (&'static str, How, &'static str)) {
     let stack = Stack::start();

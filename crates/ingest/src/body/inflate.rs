@@ -2,7 +2,6 @@
 
 use std::io::Read;
 
-use actix_web::http::header;
 use flate2::bufread::GzDecoder;
 use zstd::{bulk::Decompressor, zstd_safe};
 
@@ -112,7 +111,7 @@ fn unzstd(coded: &[u8], room: usize) -> Result<Vec<u8>, Fault> {
 }
 
 /// The codings that a request may use, as an answer tells it (RFC 9110, 12.5.3 and 15.5.16).
-pub(super) const ACCEPTED: (header::HeaderName, &str) = (header::ACCEPT_ENCODING, "gzip, zstd");
+pub(super) const ACCEPTED: &str = "gzip, zstd";
 
 impl Fault {
     /// For a body of at most so many bytes.

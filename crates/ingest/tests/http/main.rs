@@ -3,10 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod answers;
+mod backlog;
+mod bad_input;
 mod body;
 mod dry_run;
 mod edges;
+mod idempotency;
 mod many;
 mod options;
 mod process;
 mod support;
+mod throttle;
+mod tokens;

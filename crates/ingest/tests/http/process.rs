@@ -11,7 +11,7 @@ use postback_core::testing::RedisServer;
 
 use crate::support::{GOOD, JSON, ask, read, request};
 
-fn daemon(redis_url: &str, listen: &Path, options: &[&str]) -> Command {
+pub(crate) fn daemon(redis_url: &str, listen: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ingest"));
     command
         .args(["--redis-url", redis_url, "--admin-listen", "127.0.0.1:0", "--listen"])
@@ -21,51 +21,66 @@ fn daemon(redis_url: &str, listen: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// A running daemon, and the rest of its log.
-pub(crate) struct Running(Child, BufReader<std::process::ChildStderr>);
+/// A process that ends with the test.
+pub(crate) struct Daemon(pub(crate) Child);
 
-impl Running {
-    pub(crate) fn start(mut command: Command) -> Running {
-        let mut child = command.spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the daemon ended");
-        }
-        Running(child, log)
-    }
-
+impl Daemon {
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// Its exit code and what it logged since it listened.
-    pub(crate) fn end(mut self) -> (Option<i32>, String) {
-        let code = self.0.wait().unwrap().code();
-        let mut log = String::new();
-        self.1.read_to_string(&mut log).unwrap();
-        (code, log)
-    }
 }
 
-impl Drop for Running {
+impl Drop for Daemon {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
     }
 }
 
-fn socket(redis: &RedisServer) -> PathBuf {
+/// A running daemon, and the rest of its log.
+pub(crate) struct Running(Daemon, BufReader<std::process::ChildStderr>);
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Running {
+        let mut child = command.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Running(Daemon(child), log);
+        running.until("listening on");
+        running
+    }
+
+    /// What it logs until a line has this in it, with that line.
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        let mut log = String::new();
+        while !log.contains(text) {
+            assert_ne!(self.1.read_line(&mut log).unwrap(), 0, "the daemon ended: {log}");
+        }
+        log
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        self.0.signal(name);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.0.id()
+    }
+
+    /// Its exit code and what it logged since it listened.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+        let code = self.0.0.wait().unwrap().code();
+        let mut log = String::new();
+        self.1.read_to_string(&mut log).unwrap();
+        (code, log)
+    }
+}
+
+pub(crate) fn socket(redis: &RedisServer) -> PathBuf {
     redis.dir().join("ingest.sock")
 }
 
-fn ended(mut command: Command) -> (Option<i32>, String) {
+pub(crate) fn ended(mut command: Command) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = command.output().unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
@@ -180,7 +195,7 @@ fn the_log_tells_that_redis_is_away_but_not_its_password() {
     log.read_line(&mut line).unwrap();
     assert!(line.contains("cannot reach redis at 127.0.0.1:1"), "{line}");
     assert!(!line.contains("secret"), "{line}");
-    drop(Running(child, log));
+    drop((Daemon(child), log));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them, in requests and on command lines: a whole number and a unit.
+//! Durations, sizes and rates as people write them, in requests and on command lines: a number and a unit.
 
 use std::time::Duration;
 
@@ -26,6 +26,23 @@ pub enum SizeError {
     /// It has more than 2^64 bytes.
     #[error("this size is larger than can be reckoned with")]
     TooLarge,
+}
+
+/// The highest rate, in things a second: beyond it a limit costs more than it holds back.
+const MOST_RATE: f64 = 1_000_000.0;
+
+/// Why a text is no rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RateError {
+    /// Not a number, a slash and a known unit.
+    #[error("a rate must be a number and its unit: `100/s`, `30/m` or `10/h`")]
+    Syntax,
+    /// More than a million a second.
+    #[error("a rate must be at most {MOST_RATE}/s")]
+    TooHigh,
+    /// More than none, but less than one a day.
+    #[error("a rate must be at least one a day")]
+    TooLow,
 }
 
 /// Reads `250ms`, `5s`, `2m`, `1h` or `7d`; nothing else, not even blanks.
@@ -59,6 +76,27 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
         _ => return Err(SizeError::Syntax),
     };
     times(number, bytes).ok_or(SizeError::TooLarge)
+}
+
+/// Reads `100/s`, `0.5/s`, `30/m` or `10/h`; in things a second. `0/s` is none at all.
+///
+/// # Errors
+/// When the text is written otherwise, or the rate is over a million a second or under one a day.
+pub fn parse_rate(text: &str) -> Result<f64, RateError> {
+    let (number, unit) = text.split_once('/').ok_or(RateError::Syntax)?;
+    let seconds = match unit {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(RateError::Syntax),
+    };
+    let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = number.parse::<f64>().ok().filter(|_| plain).ok_or(RateError::Syntax)?;
+    match number / seconds {
+        rate if rate > MOST_RATE => Err(RateError::TooHigh),
+        rate if rate > 0.0 && rate < 1.0 / 86_400.0 => Err(RateError::TooLow),
+        rate => Ok(rate),
+    }
 }
 
 /// The digits at the start, at least one, and what follows them.
@@ -114,5 +152,20 @@ mod tests {
         for text in ["18446744073709551616", "17179869184GiB"] {
             assert_eq!(parse_size(text), Err(SizeError::TooLarge), "{text:?}");
         }
+    }
+    #[test]
+    fn a_rate_is_a_number_and_its_unit() {
+        let check = |text: &str, expect| assert_eq!(parse_rate(text), expect, "{text:?}");
+        check("100/s", Ok(100.0));
+        check("0.5/s", Ok(0.5));
+        check("30/m", Ok(0.5));
+        check("1800/h", Ok(0.5));
+        check("0/s", Ok(0.0));
+        check("1000000/s", Ok(1_000_000.0));
+        for text in ["", "100", "/s", "-1/s", "1e9/s", "inf/s", "NaN/s", "1/d", "1 /s", "none"] {
+            check(text, Err(RateError::Syntax));
+        }
+        check("2000000/s", Err(RateError::TooHigh));
+        check("0.001/h", Err(RateError::TooLow));
     }
 }

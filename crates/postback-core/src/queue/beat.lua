@@ -67,6 +67,7 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', now, '
   end
   if taken >= 200 then break end
 end
+forget_answers(200)
 count('taken_over', taken)
 write_counts()
 publish_wake()

@@ -84,6 +84,22 @@ local function store_states(id, old, old_size, new, states)
   end
 end
 
+-- The answers kept for Idempotency-Keys: `idem:<key>`, and in `idems` until when. Not left to EXPIRE, which would tell
+-- nobody that their bytes are gone.
+local IDEM_BYTES = 280 -- what Redis needs for one beside its text; measured on 7.0 with 131,072 of them
+local function forget_answer(key)
+  local size = redis.call('STRLEN', P .. 'idem:' .. key)
+  if size > 0 then count('bytes', -size - IDEM_BYTES) end
+  redis.call('DEL', P .. 'idem:' .. key)
+  redis.call('ZREM', P .. 'idems', key)
+end
+-- Forgets some of those whose time is over.
+local function forget_answers(most)
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', P .. 'idems', '-inf', now, 'LIMIT', 0, most)) do
+    forget_answer(key)
+  end
+end
+
 -- Whether one of these workers holds a batch.
 local function is_held(id, workers)
   for _, worker in ipairs(workers) do

@@ -5,6 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use super::{QueueError, Record, Reserved, Shard, decode_log, work::reserved};
 use crate::id::BatchId;
 
+/// At so many hundredths of Redis's `maxmemory` no more rows are taken.
+const NEARLY_FULL: u64 = 95;
 /// Entries of the log read at a time.
 const PAGE: usize = 64;
 
@@ -21,7 +23,7 @@ pub struct Stats {
     pub dead: u64,
     /// Rows removed from the dead letters.
     pub dropped: u64,
-    /// Bytes of batches and row states.
+    /// Bytes of batches, row states and answers kept for an `Idempotency-Key`.
     pub bytes: u64,
     /// Bytes of the delivery log.
     pub log_bytes: u64,
@@ -80,10 +82,33 @@ impl Shard {
     /// # Errors
     /// When Redis fails.
     pub async fn memory(&self) -> Result<u64, QueueError> {
+        let [used] = self.memory_figures(["used_memory:"]).await?;
+        Ok(used)
+    }
+
+    /// Whether Redis's memory is nearly used up: what deliver writes of retries and in the log still finds room then,
+    /// new rows should not.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn is_nearly_full(&self) -> Result<bool, QueueError> {
+        let [used, limit] = self.memory_figures(["used_memory:", "maxmemory:"]).await?;
+        Ok(limit > 0 && used > limit / 100 * NEARLY_FULL)
+    }
+
+    async fn memory_figures<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[u64; N], QueueError> {
         let info: String = self.link.run(redis::cmd("INFO").arg("memory")).await?;
-        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-        line.and_then(|n| n.trim().parse().ok())
-            .ok_or_else(|| QueueError::Answer("no used_memory".into()))
+        let mut figures = [0; N];
+        for (figure, name) in figures.iter_mut().zip(names) {
+            let text = info.lines().find_map(|line| line.strip_prefix(name));
+            *figure = text
+                .and_then(|n| n.trim().parse().ok())
+                .ok_or_else(|| QueueError::Answer(format!("no {name}")))?;
+        }
+        Ok(figures)
     }
 
     /// Redis's time by the fleet's clock, milliseconds since 1970.

@@ -92,12 +92,18 @@ impl Daemons {
 
     /// Posts one row with a number to a partner's path.
     pub(crate) fn post(&self, path: &str, n: u32) -> Answer {
+        self.post_with(path, n, "")
+    }
+
+    /// The same with more header lines.
+    pub(crate) fn post_with(&self, path: &str, n: u32, headers: &str) -> Answer {
         let url = format!("http://127.0.0.1:{}{path}", self.stack.port);
         let body = format!(
             r#"{{"endpoint":{{"method":"GET","url":"{url}?n={{n}}"}},"data":[{{"n":{n}}}]}}"#
         );
         let head = "POST /ingest HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n";
-        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        let length = body.len();
+        let request = format!("{head}{headers}Content-Length: {length}\r\n\r\n{body}");
         let stream = UnixStream::connect(self.socket()).expect("ingest listens");
         exchange(stream, &request).expect("an answer")
     }

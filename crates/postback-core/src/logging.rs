@@ -1,4 +1,4 @@
-//! The log: one line an entry on standard error. What clients sent cannot break or colour a line.
+//! The daemons' log: one line an entry on standard error. What clients and partners sent cannot break or colour a line.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use env_logger::{Builder, Env};
 
 /// Our own `info` and the libraries' `warn`; but not each client that sends no HTTP or goes away, which are errors to
 /// actix-http.
-const DEFAULT: &str = "warn,ingest=info,postback_core=info,actix_http::h1=off";
+const DEFAULT: &str = "warn,ingest=info,deliver=info,postback_core=info,actix_http::h1=off";
 
 /// Starts logging at the level of `RUST_LOG`, or by default.
 pub fn start() {
