@@ -102,6 +102,13 @@ fn wide_zstd_bomb() -> Vec<u8> {
     frame
 }
 
+/// By how much the system may round memory up: where it gives huge pages to all, by one of 2 MiB.
+fn huge_page() -> u64 {
+    let path = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let setting = std::fs::read_to_string(path).unwrap_or_default();
+    if setting.contains("[always]") { 2 * 1024 * 1024 } else { 0 }
+}
+
 /// Each to a process of its own, under the default limit: it costs its own length and what may come of a body.
 #[test]
 fn a_bomb_gets_413_and_costs_under_10_mb() {
@@ -125,7 +132,7 @@ fn a_bomb_gets_413_and_costs_under_10_mb() {
         problem(&daemon.send(&coded("/ingest", coding, &body)), 413, "too_large");
         let cost = daemon.memory("VmHWM") - before;
         println!("{name}: {} bytes cost {cost} bytes of memory", body.len());
-        assert!(cost < 10 * MB, "{name}: {cost}");
+        assert!(cost < 10 * MB + huge_page(), "{name}: {cost}");
         for _ in 0..20 {
             problem(&daemon.send(&coded("/ingest", coding, &body)), 413, "too_large");
         }
@@ -135,9 +142,9 @@ fn a_bomb_gets_413_and_costs_under_10_mb() {
     }
 }
 
-/// Against the programs that people use, where they are installed.
+/// gzip's own, and zstd's as it comes out of a pipe.
 #[test]
-fn what_the_command_line_tools_write_is_taken() {
+fn what_other_programs_write_is_taken() {
     let (redis, front) = front(&[]);
     let plain = redis.dir().join("body.json");
     std::fs::write(&plain, GOOD).unwrap();

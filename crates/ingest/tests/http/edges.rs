@@ -205,6 +205,31 @@ fn after_the_last_answer_of_a_connection_nothing_is_a_request() {
 }
 
 #[test]
+fn a_request_may_come_in_any_pieces() {
+    let (_redis, front) = front(&[]);
+    let mut stream = TcpStream::connect(front.address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    for byte in smuggled() {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(read(stream).status, 202);
+    // 5 MB in chunks of 999 bytes.
+    let spaces = chunk(&" ".repeat(999)).repeat(5000);
+    let body = format!("{spaces}{}0\r\n\r\n", chunk(GOOD));
+    let whole = post("Connection: close\r\nTransfer-Encoding: chunked\r\n", &body);
+    assert_eq!(send(front.address, &whole).status, 202);
+}
+
+/// RFC 9112, 2.2, allows it; nginx reads it so too.
+#[test]
+fn a_line_of_a_head_may_end_in_a_bare_lf() {
+    let (_redis, front) = front(&[]);
+    let (head, body) = (String::from_utf8(smuggled()).unwrap(), GOOD);
+    let head = head.strip_suffix(body).unwrap().replace("\r\n", "\n");
+    assert_eq!(send(front.address, format!("{head}{body}").as_bytes()).status, 202);
+}
+
+#[test]
 fn who_sends_no_more_after_a_request_gets_its_answer() {
     let (_redis, front) = front(&[]);
     let kept = String::from_utf8(smuggled()).unwrap().replace("Connection: close\r\n", "");
