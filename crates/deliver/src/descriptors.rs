@@ -1,14 +1,15 @@
 //! File descriptors: how many this process may have open, and what it means to run out of them.
 
-use std::{fs, io};
+use std::io;
+
+use postback_core::descriptors::soft_limit;
 
 /// Kept for everything but partners: the questions for names above all, then Redis, the metrics page, files.
 const OTHERS: u64 = 512;
 
 /// How many connections to partners there may be at a time, by this process's soft limit; `None`: no limit is known.
 pub(crate) fn for_partners() -> Option<(u64, usize)> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let soft = soft_limit(&limits)?;
+    let soft = soft_limit()?;
     Some((soft, usize::try_from(partners_share(soft)).unwrap_or(usize::MAX)))
 }
 
@@ -19,12 +20,6 @@ pub(crate) fn limit_for(partners: usize) -> u64 {
 
 fn partners_share(soft: u64) -> u64 {
     soft - OTHERS.min(soft / 2)
-}
-
-/// The soft limit of the line `Max open files  1024  524288  files` (proc(5)).
-fn soft_limit(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Whether an error tells that this box has run out of something, and nothing of the partner.
@@ -41,18 +36,6 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_soft_limit_is_the_first_number() {
-        let check = |text: &str, expect| assert_eq!(soft_limit(text), expect, "{text}");
-        check(
-            "Max cpu time  unlimited\nMax open files            1024      524288   files \n",
-            Some(1024),
-        );
-        check("Max open files            unlimited      unlimited   files \n", None);
-        check("", None);
-        assert!(for_partners().is_some_and(|(_, partners)| partners > 0));
-    }
 
     #[test]
     fn most_of_a_large_limit_and_half_of_a_small_one_is_for_partners() {

@@ -1,4 +1,4 @@
-//! One request's way: body, rows, batches, Redis, 202. Parsing is `postback_core::request`'s.
+//! One request's way: rows, batches, Redis, 202. Its body is read in `body`, parsing is `postback_core::request`'s.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{self, Bytes},
+    web,
 };
 use postback_core::{
     batch::{self, EncodedBatch, Source},
@@ -19,6 +19,8 @@ use postback_core::{
 use serde::Serialize;
 
 use crate::{
+    body::Bodies,
+    dry_run,
     idempotency::{Key, Note},
     problem::Problem,
     store::Store,
@@ -26,18 +28,13 @@ use crate::{
     trace::{RequestId, traceparent},
 };
 
-/// How long a client may take to send a body. nginx hands it on whole, so this is for clients without it.
-const BODY_TIME: Duration = Duration::from_secs(30);
-/// A body of this size is parsed in about 1 ms. Longer ones go to another thread, so that others need not wait.
-const LONG_BODY: usize = 256 * 1024;
-
 /// Tells that the answer is an earlier request's, as Stripe's does.
 const REPLAYED: header::HeaderName = header::HeaderName::from_static("idempotent-replayed");
 
 /// What of the options a request needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Bounds {
-    pub(crate) max_body: usize,
+    pub(crate) bodies: Bodies,
     pub(crate) max_backlog: u64,
     pub(crate) idempotency_ttl: Duration,
     pub(crate) limits: Limits,
@@ -68,21 +65,6 @@ struct Entry {
     rows: u16,
 }
 
-#[derive(Serialize)]
-struct DryRun<'a> {
-    request_id: &'a str,
-    rows: Vec<Sent<'a>>,
-}
-
-#[derive(Serialize)]
-struct Sent<'a> {
-    method: &'static str,
-    url: String,
-    headers: BTreeMap<&'a str, String>,
-    body: Option<String>,
-    unmatched: Vec<&'a str>,
-}
-
 /// Answers a request.
 pub(crate) async fn accept(
     request: HttpRequest,
@@ -93,15 +75,16 @@ pub(crate) async fn accept(
     bounds: web::Data<Bounds>,
 ) -> Result<HttpResponse, Problem> {
     let received = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    check_type(&request)?;
-    let dry_run = is_dry_run(&request)?;
+    let is_dry_run = is_dry_run(&request)?;
     let id = id.into_inner().0;
     let key = Key::of(&request, caller.key_space(), bounds.idempotency_ttl)?;
-    let body = read(&request, payload, bounds.max_body).await?;
-    if dry_run {
+    let body = bounds.bodies.read(&request, payload).await?;
+    if is_dry_run {
         let limits = bounds.limits.clone();
-        let rows = off_thread(body, move |body| preview(body, &limits, &id)).await?;
-        return Ok(HttpResponse::Ok().content_type(header::ContentType::json()).body(rows));
+        let most = bounds.bodies.most();
+        let show = move |body: &[u8]| dry_run::preview(body, &limits, &id, most);
+        let (rows, held) = bounds.bodies.open(body, show).await?;
+        return dry_run::respond(rows, held);
     }
     let source = Source {
         request_id: id,
@@ -110,8 +93,8 @@ pub(crate) async fn accept(
         first_row: 0,
     };
     let limits = bounds.limits.clone();
-    let prepared =
-        off_thread(body, move |body| prepare(body, &limits, &source, key.as_ref())).await?;
+    let work = move |body: &[u8]| prepare(body, &limits, &source, key.as_ref());
+    let (prepared, _held) = bounds.bodies.open(body, work).await?;
     let request = Enqueue {
         lane: prepared.lane,
         name: &prepared.name,
@@ -142,33 +125,6 @@ fn accepted(batches: &[Enqueued], Note { request_id, unmatched }: Note) -> HttpR
     })
 }
 
-/// Only JSON that is neither compressed nor in another character set.
-fn check_type(request: &HttpRequest) -> Result<(), Problem> {
-    let refuse = |detail| {
-        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
-    };
-    let header = |name| request.headers().get_all(name).map(|v| v.to_str().unwrap_or_default());
-    let mut types = header(header::CONTENT_TYPE);
-    if !types.next().is_some_and(is_json) || types.next().is_some() {
-        return refuse("send the header `Content-Type: application/json`");
-    }
-    if !header(header::CONTENT_ENCODING).all(|coding| coding.eq_ignore_ascii_case("identity")) {
-        return refuse("send the body without a Content-Encoding");
-    }
-    Ok(())
-}
-
-fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    let json = parts.next().is_some_and(|t| t.eq_ignore_ascii_case("application/json"));
-    json && parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        _ => true,
-    })
-}
-
 /// `?dry_run=1`. Other values than 0 and 1 are refused: who writes `dry_run=yes` does not mean to send.
 fn is_dry_run(request: &HttpRequest) -> Result<bool, Problem> {
     let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
@@ -178,37 +134,6 @@ fn is_dry_run(request: &HttpRequest) -> Result<bool, Problem> {
         Some("1") => Ok(true),
         Some(_) => Err(Problem::bad_request("query: dry_run must be 0 or 1")),
     }
-}
-
-async fn read(request: &HttpRequest, payload: web::Payload, most: usize) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail = format!("the body is longer than {most} bytes: send the rows in parts");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-    };
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok());
-    if length.and_then(|n| n.parse().ok()).is_some_and(|n: u64| n > most as u64) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_TIME, payload.to_bytes_limited(most)).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(error))) => Err(Problem::bad_request(format_args!("the body was cut: {error}"))),
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => {
-            let detail = format!("the body took longer than {} s", BODY_TIME.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail))
-        }
-    }
-}
-
-async fn off_thread<T: Send + 'static>(
-    body: Bytes,
-    work: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    if body.len() <= LONG_BODY {
-        return work(&body);
-    }
-    let done = web::block(move || work(&body)).await;
-    done.unwrap_or_else(|_| Err(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR)))
 }
 
 fn prepare(
@@ -228,22 +153,4 @@ fn prepare(
         once: key.map(|key| key.once(body, &note)).transpose()?,
         note,
     })
-}
-
-/// The rows as they would be sent, in JSON.
-fn preview(body: &[u8], limits: &Limits, id: &str) -> Result<Vec<u8>, Problem> {
-    let Request { endpoint, rows, .. } = request::parse(body, limits)?;
-    let sent = rows.iter().map(|row| {
-        let filled = endpoint.fill(row).map_err(Problem::bad_request)?;
-        Ok(Sent {
-            method: endpoint.template().method.as_str(),
-            url: endpoint.origin().url(&filled.target),
-            headers: filled.headers.into_iter().collect(),
-            body: filled.body,
-            unmatched: filled.unmatched,
-        })
-    });
-    let rows = sent.collect::<Result<_, Problem>>()?;
-    serde_json::to_vec(&DryRun { request_id: id, rows })
-        .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))
 }

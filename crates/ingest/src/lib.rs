@@ -4,9 +4,12 @@
 //! kept `postback_core::queue`'s.
 
 mod accept;
+mod body;
 mod client;
 pub mod config;
+mod connection;
 mod door;
+mod dry_run;
 mod idempotency;
 mod metrics;
 mod problem;

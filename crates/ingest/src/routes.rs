@@ -1,5 +1,6 @@
 //! Which path and method leads where, and what holds for every answer: the request id, and problems as JSON.
 
+use actix_http::ConnectionType;
 use actix_web::{
     Error, HttpMessage, HttpResponse, Resource,
     body::{BoxBody, MessageBody},
@@ -11,6 +12,7 @@ use actix_web::{
 
 use crate::{
     accept::accept,
+    connection::Watch,
     door::admit,
     metrics::metrics,
     problem::Problem,
@@ -64,6 +66,12 @@ pub(crate) async fn frame(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let RequestId(id) = RequestId::of(request.headers());
+    let watch = Watch::of(&request);
+    if watch.as_ref().is_some_and(|watch| !watch.begins(&request)) {
+        // No request any more: the connection drops this answer.
+        return Ok(request.into_response(HttpResponse::BadRequest().finish()));
+    }
+    let closes = request.head().connection_type() == ConnectionType::Close;
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = if let Err(problem) = check_head(&request).and_then(|()| admit(&request)) {
         request.into_response(problem.respond(&id))
@@ -80,6 +88,9 @@ pub(crate) async fn frame(
     // What a client sent may be quoted in it: no browser shall guess that it is a page.
     let no_sniffing = header::HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, no_sniffing);
+    if watch.is_some_and(|watch| watch.is_answered(closes)) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     Ok(response)
 }
 

@@ -1,30 +1,34 @@
 //! The two listeners: what clients use and what operators use, from binding to the last answer.
 
+mod listen;
+
 use std::{
-    fs,
     future::{Future, ready},
-    io,
     net::SocketAddr,
-    os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
-    },
-    path::Path,
     sync::Arc,
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, dev, middleware::from_fn, web};
+use actix_http::HttpService;
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
+};
+use actix_web::{App, dev, middleware::from_fn, web};
 use anyhow::Context;
 use postback_core::{
+    descriptors,
     queue::{Queue, QueueError},
     redis::Trouble,
     request::Limits,
 };
 
+use self::listen::{Listener, Socket};
 use crate::{
     accept::Bounds,
+    body::Bodies,
     config::{Config, Listen},
+    connection::{Connection, LINGER},
     door::{Door, Doors},
     routes,
     store::Store,
@@ -32,17 +36,21 @@ use crate::{
 
 pub use crate::door::TokenFiles;
 
-/// Above nginx's 60 s, so that it is nginx that closes a quiet connection: one that ingest closes just as nginx
-/// writes a request into it costs that request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to send a head.
-const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long requests in progress may go on after SIGTERM, in seconds.
 const DRAIN: u64 = 15;
 
 /// How long before that no connection is accepted. actix-server counts a connection only after it has handed it to a
 /// worker: one that comes and goes at the moment of stopping makes a worker with one request believe that it has none.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// Connections of operators and programs that watch.
+const ADMIN_CONNECTIONS: usize = 64;
+/// Descriptors that are kept for other things: a worker thread has 4 and a connection to each shard's Redis, a second one
+/// while it is replaced; names are asked for, and files read.
+const OTHER_FILES: usize = 64;
+const FILES_OF_WORKER: usize = 8;
+/// What actix-server takes at most by itself, for a process without a known limit.
+const UNLIMITED: usize = 25_600;
 
 /// An ingest that listens and does not answer yet.
 pub struct Ingest {
@@ -74,7 +82,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
         queue: config.queue.open()?,
         trouble: Arc::default(),
         bounds: web::Data::new(Bounds {
-            max_body: usize::try_from(config.max_body).unwrap_or(usize::MAX),
+            bodies: Bodies::new(usize::try_from(config.max_body).unwrap_or(usize::MAX)),
             max_backlog: config.max_backlog,
             idempotency_ttl: config.idempotency_ttl,
             limits: Limits {
@@ -89,42 +97,92 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
         return Err(error.into());
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let (public, address) = serve(&shared, doors.public, &config.listen, workers, routes::public)?;
+    let connections = connections(descriptors::soft_limit(), workers, config.queue.shards.into());
+    log::info!("taking at most {} connections at a time", workers * connections);
+    let (public, address) =
+        serve(&shared, doors.public, &config.listen, (workers, connections), routes::public)?;
+    let admin = (1, ADMIN_CONNECTIONS);
     let (admin, admin_address) =
-        serve(&shared, doors.admin, &config.admin_listen, 1, routes::admin)?;
+        serve(&shared, doors.admin, &config.admin_listen, admin, routes::admin)?;
     Ok(Ingest { public, admin, address, admin_address, token_files: doors.files })
+}
+
+/// How many connections one of so many workers takes at most, so that the process never runs out of descriptors. Further
+/// clients wait in the listener's queue: refusing them would need a descriptor too.
+fn connections(limit: Option<u64>, workers: usize, shards: usize) -> usize {
+    let Some(limit) = limit else { return UNLIMITED };
+    let others = OTHER_FILES + ADMIN_CONNECTIONS + workers * (FILES_OF_WORKER + 2 * shards);
+    let all = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(others);
+    (all / workers).clamp(1, UNLIMITED)
 }
 
 fn serve(
     shared: &Shared,
     door: web::Data<Door>,
     listen: &Listen,
-    workers: usize,
+    (workers, connections): (usize, usize),
     routes: fn(&mut web::ServiceConfig),
 ) -> anyhow::Result<(dev::Server, SocketAddr)> {
-    let shared = shared.clone();
-    let app = move || {
-        let Shared { queue, trouble, bounds } = shared.clone();
-        App::new()
-            .data_factory(move || ready(Store::new(&queue, trouble.clone())))
-            .app_data(bounds)
-            .app_data(door.clone())
-            .wrap(from_fn(routes::frame))
-            .configure(routes)
-    };
-    let server = HttpServer::new(app)
+    let server = Server::build()
         .workers(workers)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIME)
+        .max_concurrent_connections(connections)
         .shutdown_timeout(DRAIN)
         .disable_signals();
-    let server = match listen {
-        Listen::Tcp(_, addresses) => server.bind(&addresses[..]),
-        Listen::Unix(path) => socket(path).and_then(|listener| server.listen_uds(listener)),
-    };
-    let server = server.with_context(|| format!("cannot listen on {listen}"))?;
-    let address = server.addrs().first().copied().context("no address to listen on")?;
+    let draining = server.graceful_shutdown_signal();
+    let cannot = || format!("cannot listen on {listen}");
+    let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut server = server;
+    for listener in listen::bind(listen).with_context(cannot)? {
+        let (shared, door, draining) = (shared.clone(), door.clone(), draining.clone());
+        server = match listener {
+            Listener::Tcp(listener) => {
+                address = listener.local_addr()?;
+                server.listen("tcp", listener, move || http(&shared, &door, &draining, routes))
+            }
+            Listener::Unix(listener) => {
+                server.listen_uds("unix", listener, move || http(&shared, &door, &draining, routes))
+            }
+        }
+        .with_context(cannot)?;
+    }
     Ok((server.run(), address))
+}
+
+/// What `HttpServer` builds, with a connection of ours between the socket and actix-http.
+fn http<S: Socket>(
+    shared: &Shared,
+    door: &web::Data<Door>,
+    draining: &GracefulShutdownSignal,
+    routes: fn(&mut web::ServiceConfig),
+) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
+    let Shared { queue, trouble, bounds } = shared.clone();
+    let app = App::new()
+        .data_factory(move || ready(Store::new(&queue, trouble.clone())))
+        .app_data(bounds)
+        .app_data(door.clone())
+        .wrap(from_fn(routes::frame))
+        .configure(routes)
+        .into_factory()
+        .map_err(|error: actix_web::Error| error.error_response());
+    let draining = draining.clone();
+    let service = HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let draining = draining.clone();
+            async move { draining.notified().await }
+        })
+        // The connection's own limits: these hold for the first request only, or for no more than waiting.
+        .keep_alive(actix_http::KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(LINGER)
+        .on_connect_ext(|connection: &Connection<S>, data| {
+            data.insert(connection.watch());
+        })
+        .h1(map_config(app, |()| dev::AppConfig::default()));
+    fn_service(|socket: S| async {
+        let peer = socket.peer();
+        Ok((Connection::new(socket), peer))
+    })
+    .and_then(service)
 }
 
 impl Ingest {
@@ -147,17 +205,20 @@ impl Ingest {
     }
 }
 
-/// A socket file for us and our group. One that nobody listens on any more is replaced.
-fn socket(path: &Path) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
-        match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path)?
-            }
-            _ => return Err(io::ErrorKind::AddrInUse.into()),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_the_rest() {
+        let check = |limit, workers, shards, expect| {
+            assert_eq!(connections(limit, workers, shards), expect, "{limit:?} {workers} {shards}");
+        };
+        check(Some(1024), 2, 1, 438);
+        check(Some(65_536), 2, 1, 25_600);
+        check(Some(20_000), 2, 1, 9926);
+        check(Some(20_000), 8, 16, 2444);
+        check(Some(10), 2, 1, 1);
+        check(None, 2, 1, 25_600);
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
 }

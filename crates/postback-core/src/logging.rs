@@ -4,10 +4,13 @@ use std::io::Write;
 
 use env_logger::{Builder, Env};
 
-/// Starts logging at the level of `RUST_LOG`; by default our own `info` and the libraries' `warn`.
+/// Our own `info` and the libraries' `warn`; but not each client that sends no HTTP or goes away, which are errors to
+/// actix-http.
+const DEFAULT: &str = "warn,ingest=info,deliver=info,postback_core=info,actix_http::h1=off";
+
+/// Starts logging at the level of `RUST_LOG`, or by default.
 pub fn start() {
-    let default = "warn,ingest=info,deliver=info,postback_core=info";
-    Builder::from_env(Env::default().default_filter_or(default))
+    Builder::from_env(Env::default().default_filter_or(DEFAULT))
         .format(|out, record| {
             let text = escape(&record.args().to_string());
             writeln!(out, "{} {} {text}", out.timestamp_millis(), record.level())

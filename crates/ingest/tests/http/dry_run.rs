@@ -94,3 +94,17 @@ fn a_dry_run_is_asked_for_with_1_and_refuses_what_a_real_one_would() {
     assert_eq!(front.post("/ingest?dry_run=1", &good.replace("[{}]", "[]")).status, 400);
     assert_eq!(keys(&redis), before);
 }
+
+#[test]
+fn a_short_request_that_would_send_much_is_not_shown_whole() {
+    let redis = RedisServer::start();
+    let front = Front::start(&redis.url_text(), &["--max-body", "1MiB"]);
+    let rows = |n| vec!["{}"; n].join(",");
+    let endpoint =
+        format!(r#"{{"method":"POST","url":"http://a.com/","body":"{}"}}"#, "x".repeat(30_000));
+    let body = |n| format!(r#"{{"endpoint":{endpoint},"data":[{}]}}"#, rows(n));
+    assert_eq!(front.post("/i?dry_run=1", &body(34)).json()["rows"].as_array().unwrap().len(), 34);
+    let answer = front.post("/i?dry_run=1", &body(35));
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (413, Some("too_large")));
+    assert_eq!(front.post("/i", &body(35)).status, 202);
+}

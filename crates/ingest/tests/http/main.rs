@@ -5,8 +5,11 @@
 mod answers;
 mod backlog;
 mod bad_input;
+mod body;
 mod dry_run;
+mod edges;
 mod idempotency;
+mod many;
 mod options;
 mod process;
 mod support;

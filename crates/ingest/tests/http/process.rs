@@ -63,6 +63,10 @@ impl Running {
         self.0.signal(name);
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.0.id()
+    }
+
     /// Its exit code and what it logged since it listened.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let code = self.0.0.wait().unwrap().code();

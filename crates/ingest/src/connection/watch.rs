@@ -1,0 +1,100 @@
+//! What a connection and the request on it know of each other: what is under way, and until when it may be.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use actix_web::dev::{Payload, ServiceRequest};
+use tokio::time::Instant;
+
+/// How long a client may take to send a head, from its first byte (or the connection's opening) to its last.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Above nginx's 60 s, so that it is nginx that closes a quiet connection: one that ingest closes just as nginx
+/// writes a request into it costs that request.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long what a refused client still sends is read and thrown away: a connection closed with unread bytes is reset,
+/// and the answer may be lost with it.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+
+/// What is under way on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing: no byte of a request.
+    Quiet,
+    /// A head is coming.
+    Head,
+    /// A request is being answered. Its body has a limit of its own.
+    Request { body_is_read: bool },
+    /// There is an answer, which is the last: the client wants it so, or did not send a body that would have to be read to
+    /// tell a further request from it.
+    Last,
+}
+
+/// What a connection and the request on it know of each other.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    phase: Cell<Phase>,
+    /// When the phase must be over; of no meaning in [`Phase::Request`].
+    until: Cell<Instant>,
+}
+
+impl Watch {
+    pub(super) fn new() -> Watch {
+        Watch { phase: Cell::new(Phase::Quiet), until: Cell::new(Instant::now() + HEAD_TIME) }
+    }
+
+    /// When the first head must have come, before anything has.
+    pub(super) fn opened(&self) -> Instant {
+        self.until.get()
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    fn enter(&self, phase: Phase, time: Duration) {
+        self.phase.set(phase);
+        self.until.set(Instant::now() + time);
+    }
+
+    /// That of a request's connection.
+    pub(crate) fn of(request: &ServiceRequest) -> Option<Rc<Watch>> {
+        request.conn_data().cloned()
+    }
+
+    /// A request has been read up to its body. False where the answer before it was the last one.
+    pub(crate) fn begins(&self, request: &ServiceRequest) -> bool {
+        let has_body = !matches!(request.parts().1, Payload::None);
+        let is_open = self.phase.get() != Phase::Last;
+        if is_open {
+            self.phase.set(Phase::Request { body_is_read: !has_body });
+        }
+        is_open
+    }
+
+    /// The next byte is another request's.
+    pub(crate) fn body_is_read(&self) {
+        self.phase.set(Phase::Request { body_is_read: true });
+    }
+
+    /// The request's answer is ready; whether it is the last one.
+    pub(crate) fn is_answered(&self, closes: bool) -> bool {
+        let is_last = closes || self.phase.get() != (Phase::Request { body_is_read: true });
+        match is_last {
+            true => self.enter(Phase::Last, LINGER),
+            false => self.enter(Phase::Quiet, KEEP_ALIVE),
+        }
+        is_last
+    }
+
+    /// A byte came.
+    pub(super) fn has_heard(&self) {
+        if self.phase.get() == Phase::Quiet {
+            self.phase.set(Phase::Head);
+            self.until.set(self.until.get().min(Instant::now() + HEAD_TIME));
+        }
+    }
+
+    /// When the phase must be over.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (!matches!(self.phase.get(), Phase::Request { .. })).then(|| self.until.get())
+    }
+}

@@ -1,0 +1,84 @@
+//! Listeners, TCP and unix, and what is alike in their sockets.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpListener},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+};
+
+use actix_web::rt::net;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpSocket,
+};
+
+use crate::config::Listen;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Something to accept connections from.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// An accepted connection.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The other side's address, where it has one.
+    fn peer(&self) -> Option<SocketAddr>;
+}
+
+impl Socket for net::TcpStream {
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer_addr().ok()
+    }
+}
+
+impl Socket for net::UnixStream {
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+/// All that can be had of the addresses that a name stands for.
+pub(super) fn bind(listen: &Listen) -> io::Result<Vec<Listener>> {
+    let addresses = match listen {
+        Listen::Tcp(_, addresses) => addresses,
+        Listen::Unix(path) => return Ok(vec![Listener::Unix(socket_file(path)?)]),
+    };
+    let (mut listeners, mut failure) = (Vec::new(), io::ErrorKind::AddrNotAvailable.into());
+    for address in addresses {
+        match tcp(*address) {
+            Ok(listener) => listeners.push(Listener::Tcp(listener)),
+            Err(error) => failure = error,
+        }
+    }
+    if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// A socket file for us and our group. One that nobody listens on any more is replaced.
+fn socket_file(path: &Path) -> io::Result<UnixListener> {
+    if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path)?
+            }
+            _ => return Err(io::ErrorKind::AddrInUse.into()),
+        }
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
