@@ -24,6 +24,12 @@ until_true() {
     done
 }
 
+# Where cargo puts what it builds of this checkout.
+target_directory() {
+    cargo metadata --format-version 1 --no-deps --locked --manifest-path "$ROOT/Cargo.toml" |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
+
 # --- Settings: the environment, then a file, then the defaults. supervisor/settings.env explains each.
 
 # load_settings FILE: exports what the environment has not set already.
@@ -65,6 +71,13 @@ complete_settings() {
     default REDIS_URL "unix://$POSTBACK_SOCKETS/redis/redis.sock"
     default INGEST_ADMIN_LISTEN 127.0.0.1:8081
     default INGEST_MAX_BODY 8MiB
+    default INGEST_CLIENT_RATE 1000/s
+    default POSTBACK_CLIENT_REQUESTS 100
+    default POSTBACK_ADMIN_ALLOW '127.0.0.0/8 ::1'
+    default POSTBACK_TRUST_PROXY none
+    default POSTBACK_TLS_LISTEN ''
+    default POSTBACK_TLS_CERTIFICATE ''
+    default POSTBACK_TLS_KEY ''
     default DELIVER_DRAIN 30s
 }
 
@@ -96,6 +109,41 @@ seconds() {
     esac
 }
 
+# addresses NAME BEFORE AFTER: the setting's addresses and networks as nginx takes them; none of `none`.
+addresses() {
+    local address
+    [[ ${!1} != none ]] || return 0
+    for address in ${!1//,/ }; do
+        [[ $address =~ ^[0-9A-Fa-f.:]+(/[0-9]+)?$ ]] ||
+            die "$1: $address is no address or network such as 192.0.2.7 or 10.0.0.0/8"
+        printf '%s%s%s; ' "$2" "$address" "$3"
+    done
+}
+
+# What nginx.conf takes from the settings in words of its own. NGINX_CONNECTIONS leaves a quarter of the open files to
+# bodies; a client's burst is what its rate allows in a second.
+nginx_values() {
+    NGINX=$(type -P nginx) || die "nginx is not installed"
+    NGINX_MAX_BODY=$(sed 's/KiB$/k/; s/MiB$/m/; s/GiB$/g/' <<<"$INGEST_MAX_BODY")
+    NGINX_CONNECTIONS=$((POSTBACK_MINFDS * 3 / 4))
+    ((NGINX_CONNECTIONS < 16384)) || NGINX_CONNECTIONS=16384
+    if [[ $INGEST_CLIENT_RATE =~ ^([1-9][0-9]*)/([sm])$ ]]; then
+        NGINX_CLIENT_RATE=${BASH_REMATCH[1]}r/${BASH_REMATCH[2]}
+        NGINX_CLIENT_BURST=${BASH_REMATCH[1]}
+        [[ ${BASH_REMATCH[2]} == s ]] || NGINX_CLIENT_BURST=$(((NGINX_CLIENT_BURST + 59) / 60))
+    elif [[ $INGEST_CLIENT_RATE != none ]]; then
+        die "INGEST_CLIENT_RATE=$INGEST_CLIENT_RATE: must be a rate such as 1000/s or 50/m, or none"
+    fi
+    NGINX_CLIENT_REQUESTS=${POSTBACK_CLIENT_REQUESTS/#none/}
+    [[ $NGINX_CLIENT_REQUESTS =~ ^([1-9][0-9]{0,4})?$ ]] ||
+        die "POSTBACK_CLIENT_REQUESTS=$POSTBACK_CLIENT_REQUESTS: must be a number from 1 to 65535, or none"
+    NGINX_ADMIN=$INGEST_ADMIN_LISTEN
+    NGINX_ADMIN_ALLOW=$(addresses POSTBACK_ADMIN_ALLOW '' ' 1')
+    NGINX_TRUST_PROXY=$(addresses POSTBACK_TRUST_PROXY 'set_real_ip_from ' '')
+    [[ -z $POSTBACK_TLS_LISTEN || -n $POSTBACK_TLS_CERTIFICATE && -n $POSTBACK_TLS_KEY ]] ||
+        die "POSTBACK_TLS_LISTEN needs POSTBACK_TLS_CERTIFICATE and POSTBACK_TLS_KEY, files in PEM"
+}
+
 # fill TEMPLATE FILE: replaces @NAME@; a line with an empty setting is left out. Names the file in CHANGED
 # where it is another than before.
 fill() {
@@ -117,7 +165,8 @@ fill() {
 
 # configure DIRECTORY: writes the three configurations and makes the folders that they name.
 configure() {
-    local -x POSTBACK_CONF=$1 REDIS_SERVER NGINX SUPERVISOR_USER NGINX_USER='' NGINX_MAX_BODY
+    local -x POSTBACK_CONF=$1 REDIS_SERVER SUPERVISOR_USER NGINX_USER='' NGINX NGINX_MAX_BODY NGINX_CONNECTIONS
+    local -x NGINX_CLIENT_RATE='' NGINX_CLIENT_BURST='' NGINX_CLIENT_REQUESTS NGINX_ADMIN NGINX_ADMIN_ALLOW NGINX_TRUST_PROXY
     local -x OPTIONS_INGEST OPTIONS_DELIVER STOP_DELIVER_SECONDS
     local name owner=() mode=700
     for name in POSTBACK_CONF POSTBACK_RUN POSTBACK_SOCKETS POSTBACK_LOGS POSTBACK_BIN; do
@@ -125,9 +174,8 @@ configure() {
             die "$name=${!name}: no path that the configurations can hold; set another"
     done
     REDIS_SERVER=$(type -P redis-server) || die "redis-server is not installed"
-    NGINX=$(type -P nginx) || die "nginx is not installed"
+    nginx_values
     SUPERVISOR_USER=$(id -un 2>/dev/null || true)
-    NGINX_MAX_BODY=$(sed 's/KiB$/k/; s/MiB$/m/; s/GiB$/g/' <<<"$INGEST_MAX_BODY")
     OPTIONS_INGEST=$(options INGEST_)
     OPTIONS_DELIVER=$(options DELIVER_)
     STOP_DELIVER_SECONDS=$(($(seconds "$DELIVER_DRAIN") + 10))

@@ -107,11 +107,12 @@ impl Settings {
             folder.display()
         );
         let bin = wrappers::make(folder, &self.before)?;
+        // All the load comes from one address: no client has a limit here.
         let mut text = format!(
             "POSTBACK_RUN={run}\nPOSTBACK_SOCKETS={run}\nPOSTBACK_LOGS={run}/log\nPOSTBACK_BIN={bin}\n\
              POSTBACK_LISTEN={listen}\nPOSTBACK_DELIVER_PROCS={delivers}\nPOSTBACK_DELIVER_METRICS=127.0.0.1:{hundred}\n\
              INGEST_ADMIN_LISTEN={admin}\nDELIVER_ALLOW_NET=127.0.0.0/8\nDELIVER_CONCURRENCY={IN_FLIGHT}\n\
-             DELIVER_DRAIN=10s\nRUST_LOG=info\n",
+             DELIVER_DRAIN=10s\nRUST_LOG=info\nINGEST_CLIENT_RATE=none\nPOSTBACK_CLIENT_REQUESTS=none\n",
             run = folder.display(),
             bin = bin.display(),
             listen = ports.listen(),
