@@ -121,18 +121,20 @@ addresses() {
 }
 
 # What nginx.conf takes from the settings in words of its own. NGINX_CONNECTIONS leaves a quarter of the open files to
-# bodies; a client's burst is what its rate allows in a second.
+# bodies; a client's burst is what its rate allows in a second, rounded up, as a rate an hour is to one a minute.
 nginx_values() {
     NGINX=$(type -P nginx) || die "nginx is not installed"
     NGINX_MAX_BODY=$(sed 's/KiB$/k/; s/MiB$/m/; s/GiB$/g/' <<<"$INGEST_MAX_BODY")
     NGINX_CONNECTIONS=$((POSTBACK_MINFDS * 3 / 4))
     ((NGINX_CONNECTIONS < 16384)) || NGINX_CONNECTIONS=16384
-    if [[ $INGEST_CLIENT_RATE =~ ^([1-9][0-9]*)/([sm])$ ]]; then
-        NGINX_CLIENT_RATE=${BASH_REMATCH[1]}r/${BASH_REMATCH[2]}
-        NGINX_CLIENT_BURST=${BASH_REMATCH[1]}
-        [[ ${BASH_REMATCH[2]} == s ]] || NGINX_CLIENT_BURST=$(((NGINX_CLIENT_BURST + 59) / 60))
+    if [[ $INGEST_CLIENT_RATE =~ ^([1-9][0-9]{0,6})/([smh])$ ]]; then
+        local rate=${BASH_REMATCH[1]} unit=${BASH_REMATCH[2]}
+        [[ $unit != h ]] || rate=$(((rate + 59) / 60)) unit=m
+        NGINX_CLIENT_RATE=${rate}r/$unit
+        NGINX_CLIENT_BURST=$rate
+        [[ $unit == s ]] || NGINX_CLIENT_BURST=$(((rate + 59) / 60))
     elif [[ $INGEST_CLIENT_RATE != none ]]; then
-        die "INGEST_CLIENT_RATE=$INGEST_CLIENT_RATE: must be a rate such as 1000/s or 50/m, or none"
+        die "INGEST_CLIENT_RATE=$INGEST_CLIENT_RATE: must be a whole number and its unit, such as 1000/s, 50/m or 90/h, or none"
     fi
     NGINX_CLIENT_REQUESTS=${POSTBACK_CLIENT_REQUESTS/#none/}
     [[ $NGINX_CLIENT_REQUESTS =~ ^([1-9][0-9]{0,4})?$ ]] ||
