@@ -12,6 +12,7 @@ mod door;
 mod dry_run;
 mod idempotency;
 mod metrics;
+mod openapi;
 mod problem;
 mod routes;
 pub mod server;

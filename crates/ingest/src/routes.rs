@@ -15,6 +15,7 @@ use crate::{
     connection::Watch,
     door::admit,
     metrics::metrics,
+    openapi::openapi,
     problem::Problem,
     store::Store,
     trace::{REQUEST_ID, RequestId},
@@ -27,7 +28,8 @@ const MAX_HEAD: usize = 64 * 1024;
 pub(crate) fn public(config: &mut web::ServiceConfig) {
     let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("POST")) });
     let requests = web::resource("/i{rest:[a-z.]*}").post(accept).default_service(other);
-    config.service(requests).configure(health);
+    let document = get("/openapi.json").get(openapi).head(openapi);
+    config.service(requests).service(document).configure(health);
 }
 
 /// What operators use.

@@ -10,6 +10,7 @@ mod dry_run;
 mod edges;
 mod idempotency;
 mod many;
+mod openapi;
 mod options;
 mod process;
 mod support;
