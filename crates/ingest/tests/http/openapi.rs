@@ -71,9 +71,12 @@ fn its_paths_take_its_methods_and_no_other() {
 #[test]
 fn every_schema_in_it_is_one() {
     fn walk(value: &Value, at: &str, described: &mut Described) {
-        for (key, value) in value.as_object().into_iter().flatten() {
+        let named = value.as_object().into_iter().flatten().map(|(key, v)| (key.clone(), v));
+        let listed = value.as_array().into_iter().flatten().enumerate();
+        for (key, value) in named.chain(listed.map(|(n, v)| (n.to_string(), v))) {
+            let is_schema = key == "schema" || at == "/components/schemas";
             let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
-            if key == "schema" || at.rsplit_once('/').unwrap().0 == "/components/schemas" {
+            if is_schema {
                 described.schema(&at);
             } else {
                 if let Some(shared) = value["$ref"].as_str() {
