@@ -146,6 +146,31 @@ fn real_answers_are_as_it_says() {
     described.check("/readyz", "get", &away);
 }
 
+#[test]
+fn what_strangers_loops_and_repetitions_get_is_as_it_says() {
+    let redis = RedisServer::start();
+    let tokens = redis.dir().join("tokens");
+    fs::write(&tokens, "first-token-0123456789").unwrap();
+    let options = ["--client-rate", "1/h", "--token-file", tokens.to_str().unwrap()];
+    let front = Front::start(&redis.url_text(), &options);
+    let mut described = Described::new();
+    let mut post = |more: &[(&str, &str)], body: &str, status: u16| {
+        let headers = [&[JSON], more].concat();
+        let answer = send(front.address, &request("POST", "/ingest", &headers, body));
+        assert_eq!(answer.status, status, "{answer:?}");
+        described.check("/ingest", "post", &answer);
+    };
+    let mine = ("Authorization", "Bearer first-token-0123456789");
+    let key = ("Idempotency-Key", "k");
+    post(&[], GOOD, 401);
+    post(&[mine, key], GOOD, 202);
+    post(&[mine, key], GOOD, 202);
+    post(&[mine, key], &GOOD.replace("a.com", "b.com"), 422);
+    let loops = ("X-Forwarded-For", "203.0.113.9");
+    post(&[mine, loops], GOOD, 202);
+    post(&[mine, loops], GOOD, 429);
+}
+
 /// The codes that a source file gives to its problems.
 fn codes(source: &str) -> Vec<String> {
     let mut codes = vec![];
