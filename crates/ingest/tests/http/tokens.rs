@@ -191,7 +191,11 @@ fn a_bad_token_file_is_told_before_anything_is_bound() {
         check(option, &redis.dir().join("missing"), "No such file");
         check(option, redis.dir(), "not a regular file");
         check(option, &file(&redis, "empty", "\n# nothing\n"), "there is no token in it");
-        check(option, &file(&redis, "bad", &format!("{ONE}\ntwo secret words\n")), "line 2 is no token");
+        check(
+            option,
+            &file(&redis, "bad", &format!("{ONE}\ntwo secret words\n")),
+            "line 2 is no token",
+        );
     }
 }
 
