@@ -4,6 +4,7 @@
 
 mod answers;
 mod dry_run;
+mod faults;
 mod options;
 mod process;
 mod support;
