@@ -13,6 +13,8 @@ mod envelope;
 mod json;
 mod node;
 mod problems;
+#[cfg(test)]
+mod properties;
 mod rows;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The request's `endpoint` and `policy`: each field's type and bounds, and what an absent one means.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use super::{
     Limits, MAX_DELAY, MAX_ENVELOPE, MAX_NAMES,
@@ -72,20 +72,20 @@ fn endpoint(
     let method = node.required("method", method, problems);
     let method = problems.read(method.as_ref(), self::method).unwrap_or(Method::Get);
     let url = node.required("url", url, problems);
-    let headers = headers.map(|node| members_but_null(&node, problems)).unwrap_or_default();
     let template = EndpointTemplate {
         method,
         url: problems.read(url.as_ref(), text).unwrap_or_else(|| NO_URL.to_owned()),
-        headers: self::headers(&headers, problems),
+        headers: headers.as_ref().map(|node| self::headers(node, problems)).unwrap_or_default(),
         body: problems.note(self::body(body.as_ref(), method)).unwrap_or(BodyTemplate::None),
         reference,
         unmatched,
     };
-    let nodes =
-        || url.iter().chain(&body).chain(headers.iter().map(|(_, node)| node)).chain([node]);
     let compiled = Endpoint::compile_all(template).map_err(|faults| {
+        let mut nodes: Vec<_> = url.into_iter().chain(body).collect();
+        let headers = headers.and_then(|node| node.members().ok()).unwrap_or_default();
+        nodes.extend(headers.into_iter().map(|(_, node)| node));
         for fault in faults {
-            let at = nodes().find(|node| node.place == fault.place()).unwrap_or(node);
+            let at = nodes.iter().find(|node| node.place == fault.place()).unwrap_or(node);
             problems.add(Problem::new(at.json.text().as_ptr(), fault.place(), &fault));
         }
     });
@@ -108,19 +108,12 @@ fn method(node: &Node<'_>) -> Result<Method, Problem> {
     found.ok_or_else(|| node.bad("must be GET, POST, PUT, PATCH, DELETE or HEAD, in upper case"))
 }
 
-type Members<'b> = Vec<(Cow<'b, str>, Node<'b>)>;
-
-fn members_but_null<'b>(node: &Node<'b>, problems: &mut Problems) -> Members<'b> {
-    let mut members = problems.note(node.members()).unwrap_or_default();
-    members.retain(|(_, value)| !value.is_null());
-    members
-}
-
-fn headers(members: &Members<'_>, problems: &mut Problems) -> Vec<(String, String)> {
-    let mut read = |(name, value): &(Cow<'_, str>, Node<'_>)| {
-        Some((name.clone().into_owned(), problems.note(text(value))?))
-    };
-    members.iter().filter_map(&mut read).collect()
+fn headers(node: &Node<'_>, problems: &mut Problems) -> Vec<(String, String)> {
+    let members = problems.note(node.members()).unwrap_or_default();
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    given
+        .filter_map(|(name, value)| Some((name.into_owned(), problems.note(text(&value))?)))
+        .collect()
 }
 
 fn body(node: Option<&Node<'_>>, method: Method) -> Result<BodyTemplate, Problem> {
