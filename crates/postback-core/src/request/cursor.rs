@@ -18,7 +18,10 @@ pub(super) enum Unread {
     #[error("duplicate key `{0}`")]
     Duplicate(String),
     /// No further value may be made.
-    #[error("the templates use more than 2000000 values of this request's rows: send it in parts")]
+    #[error(
+        "the templates use more of this request's rows than 2000000 values, of which a list counts for 5 and an object \
+         for 8: send it in parts"
+    )]
     TooManyValues,
 }
 
@@ -62,10 +65,17 @@ impl<'b> Cursor<'b> {
         Json(&self.text[start..self.at])
     }
 
-    /// Reads a value. `left` is how many values may still be made.
+    /// Reads a value. `left` is how many values may still be made; a list or an object counts for the room that it takes
+    /// for its first members too.
     pub(super) fn value(&mut self, left: &mut usize) -> Result<Value<'b>, Unread> {
-        *left = left.checked_sub(1).ok_or(Unread::TooManyValues)?;
-        match self.peek() {
+        let first = self.peek();
+        let room = match first {
+            b'[' => 5,
+            b'{' => 8,
+            _ => 1,
+        };
+        *left = left.checked_sub(room).ok_or(Unread::TooManyValues)?;
+        match first {
             b'"' => Ok(Value::Text(self.string())),
             b'[' => {
                 let mut items = Vec::new();
@@ -295,7 +305,7 @@ mod tests {
     #[test]
     fn the_number_of_values_is_bounded() {
         let json = Json::check(b"[1,[2],{\"a\":3}]").unwrap();
-        assert!(json.cursor().value(&mut 6).is_ok());
-        assert!(json.cursor().value(&mut 5).is_err());
+        assert!(json.cursor().value(&mut 21).is_ok());
+        assert_eq!(json.cursor().value(&mut 20), Err(Unread::TooManyValues));
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn read(
 ) -> Option<Envelope> {
     let length = |node: &Node<'_>| node.json.text().len();
     if endpoint.map_or(0, length) + policy.map_or(0, length) > MAX_ENVELOPE {
-        let reason = format_args!("with the policy it is longer than {MAX_ENVELOPE} bytes");
+        let reason = format_args!("endpoint and policy are longer than {MAX_ENVELOPE} bytes");
         problems.add(endpoint.or(policy)?.bad(reason));
         return None;
     }

@@ -1,9 +1,9 @@
 //! A value of the request together with its place, so that whatever is wrong with it names where.
 
-use std::{borrow::Cow, fmt::Display};
+use std::{borrow::Cow, fmt::Display, mem};
 
 use super::{
-    cursor::{Unread, duplicate},
+    cursor::{Cursor, Unread, duplicate},
     json::Json,
     problems::{Problem, Problems},
 };
@@ -69,38 +69,54 @@ impl<'b> Node<'b> {
 
     /// An object's members.
     pub(super) fn members(&self) -> Result<Vec<(Cow<'b, str>, Node<'b>)>, Problem> {
-        if self.json.first() != b'{' {
-            return Err(self.not("an object"));
-        }
-        let (mut cursor, mut members) = (self.json.cursor(), Vec::new());
+        let (mut cursor, mut members) = (self.object()?, Vec::new());
         while let Some(key) = cursor.member() {
-            let place = match self.place.as_str() {
-                "" => key.to_string(),
-                place => format!("{place}.{key}"),
-            };
-            members.push((key, Node { json: cursor.skip(), place }));
+            let node = self.member(&key, cursor.skip());
+            members.push((key, node));
         }
-        if let Some(key) = duplicate(members.iter().map(|(key, _)| key.as_ref())) {
-            return Err(self.bad(Unread::Duplicate(key.to_owned())));
+        match duplicate(members.iter().map(|(key, _)| key.as_ref())) {
+            Some(key) => Err(self.bad(Unread::Duplicate(key.to_owned()))),
+            None => Ok(members),
         }
-        Ok(members)
+    }
+
+    fn object(&self) -> Result<Cursor<'b>, Problem> {
+        if self.json.first() == b'{' { Ok(self.json.cursor()) } else { Err(self.not("an object")) }
+    }
+
+    fn member(&self, key: &str, json: Json<'b>) -> Node<'b> {
+        let place = match self.place.as_str() {
+            "" => key.to_owned(),
+            place => format!("{place}.{key}"),
+        };
+        Node { json, place }
     }
 
     /// An object's fields that are not null, in the order of `names`; every other name is refused. None at all when
-    /// it is no object, or has a key twice and so leaves open which is meant.
+    /// it is no object, or has one of them twice and so leaves open which is meant. The request itself is read by
+    /// this: nothing is kept of the names, of which there may be a million.
     pub(super) fn fields<const N: usize>(
         &self,
         names: [&str; N],
         problems: &mut Problems,
     ) -> Option<[Option<Node<'b>>; N]> {
-        let mut fields = [const { None }; N];
-        for (key, node) in problems.note(self.members())? {
-            if let Some(known) = names.iter().position(|name| *name == key) {
-                fields[known] = (!node.is_null()).then_some(node);
-            } else if !problems.is_full() {
+        let (mut fields, mut seen) = ([const { None }; N], [false; N]);
+        let mut cursor = problems.note(self.object())?;
+        while let Some(key) = cursor.member() {
+            let node = self.member(&key, cursor.skip());
+            let Some(known) = names.iter().position(|name| *name == key) else {
                 let known = names.join(", ");
                 problems.add(node.bad(format_args!("unknown field; known are {known}")));
+                if problems.is_full() {
+                    return None;
+                }
+                continue;
+            };
+            if mem::replace(&mut seen[known], true) {
+                problems.add(self.bad(Unread::Duplicate(key.into_owned())));
+                return None;
             }
+            fields[known] = (!node.is_null()).then_some(node);
         }
         Some(fields)
     }

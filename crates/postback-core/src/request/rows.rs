@@ -16,7 +16,8 @@ use crate::{
     value::{Row, Value},
 };
 
-/// The most values, members of lists and objects counted, that one request's rows may give to its templates: 64 MB.
+/// The most values, members of lists and objects counted, that one request's rows may give to its templates: 64 MB, or
+/// twice that for long lists, which grow by doubling.
 const MAX_VALUES: usize = 2_000_000;
 /// The most bytes that one request's rows may come to when they are filled in. Without a bound a small body could
 /// keep ingest busy: its rows may be `{}`, and their template long.

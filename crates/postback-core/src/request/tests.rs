@@ -114,6 +114,7 @@ fn places(body: &str) -> Vec<String> {
 fn every_fault_is_named_in_the_order_of_the_text() {
     let check = |body: &str, expect: &[&str]| assert_eq!(places(body), expect, "{body}");
     check("{", &["request"]);
+    check(r#"{"data":null,"x":1,"x":2,"data":[{}],"y":3}"#, &["request", "x", "x"]);
     check("{}", &["request", "request"]);
     check(r#"{"endpoint":{},"x":1}"#, &["endpoint", "endpoint", "x", "request"]);
     check(r#"{"data":[],"endpoint":7,"policy":"x"}"#, &["data", "endpoint", "policy"]);
