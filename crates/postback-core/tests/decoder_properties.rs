@@ -223,11 +223,61 @@ proptest! {
     }
 
     #[test]
+    fn a_batch_with_another_end_or_row_count_is_refused(
+        (_, _, _, _, batches) in batches(),
+        cut in any::<Index>(),
+        more in vec(any::<u8>(), 1..9),
+        count in prop_oneof![any::<u16>(), 0..300u16],
+    ) {
+        let stored = &batches[0].bytes;
+        for whole in [stored, &plain(stored)] {
+            prop_assert!(!read(&whole[..cut.index(whole.len())])?);
+            prop_assert!(!read(&[&whole[..], &more].concat())?);
+            let mut counted = whole.clone();
+            counted[1..3].copy_from_slice(&count.to_be_bytes());
+            prop_assert_eq!(read(&counted)?, count == batches[0].rows);
+        }
+    }
+
+    #[test]
     fn arbitrary_bytes_are_no_batch(bytes in vec(any::<u8>(), 0..200), length in any::<bool>()) {
         prop_assert!(!read(&bytes)?);
         let prefix = [VERSION, 0, 1, 0, 0, if length { 200 } else { 0 }, 0];
         read(&[&prefix[..], &bytes].concat())?;
     }
+}
+
+#[test]
+fn a_batch_without_sources_or_with_too_many_rows_is_refused() {
+    let batch = |sources: u16, rows: u16| {
+        let endpoint = EndpointTemplate {
+            method: Method::Get,
+            url: "http://a.com/".into(),
+            headers: vec![],
+            body: BodyTemplate::None,
+            reference: None,
+            unmatched: Unmatched::Reject,
+        };
+        let source = |first_row| Source {
+            request_id: "r".into(),
+            traceparent: None,
+            received_at_ms: 1,
+            first_row,
+        };
+        let sources: Vec<_> = (0..sources).map(source).collect();
+        let head = postcard::to_allocvec(&(endpoint, Policy::default(), sources)).unwrap();
+        // A row is its length and its values, of which there are none.
+        let rows_and_none = [1, 0].repeat(rows.into());
+        [&[VERSION], &rows.to_be_bytes()[..], &[0; 4], &head, &rows_and_none].concat()
+    };
+    let check = |sources, rows, expect| {
+        assert_eq!(read(&batch(sources, rows)).unwrap(), expect, "{sources} {rows}");
+    };
+    check(1, 1, true);
+    check(3, 256, true);
+    check(0, 1, false);
+    check(1, 0, false);
+    check(1, 257, false);
 }
 
 /// The most memory that this process has had so far, in bytes.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use proptest::{
     collection::vec,
-    prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest},
+    prelude::{
+        Just, ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof,
+        proptest,
+    },
     sample::{Index, select},
     test_runner::TestCaseError,
 };
@@ -210,6 +213,33 @@ fn any_json() -> impl Strategy<Value = Box<RawValue>> {
     })
 }
 
+/// JSON that is refused wherever it is read.
+fn bad_json() -> impl Strategy<Value = Box<RawValue>> {
+    let texts = [
+        r#""\ud800""#.to_owned(),
+        r#"["\ude00\ud83d"]"#.to_owned(),
+        r#"{"a":1,"a":2}"#.to_owned(),
+        r#"{"a":[{"b":1,"\u0062":2}]}"#.to_owned(),
+        "[".repeat(129) + &"]".repeat(129),
+    ];
+    select(texts.to_vec()).prop_map(|text| RawValue::from_string(text).unwrap())
+}
+
+/// A row that has some of the names, one that is a path among them.
+fn row() -> impl Strategy<Value = Vec<(String, Box<RawValue>)>> {
+    let keys = select(&["k", "a", "b", "c", "x"][..]).prop_map(str::to_owned);
+    let path = any_json()
+        .prop_map(|b| vec![("a".to_owned(), to_raw_value(&BTreeMap::from([("b", b)])).unwrap())]);
+    let key = any_json().prop_map(|value| vec![("a.b".to_owned(), value)]);
+    let members = prop::collection::btree_map(keys, any_json(), 0..4).prop_map(Vec::from_iter);
+    (prop_oneof![members, path], prop_oneof![Just(vec![]), key], any::<bool>()).prop_map(
+        |(one, other, turn)| {
+            let pair = if turn { [other, one] } else { [one, other] };
+            pair.concat()
+        },
+    )
+}
+
 /// Every place in a request where a value is: the texts before and behind it.
 fn holes(body: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -241,6 +271,8 @@ fn the_samples_are_accepted_and_have_their_holes() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     #[test]
     fn arbitrary_bytes_are_refused(bytes in vec(any::<u8>(), 0..100), tokens in vec(select(&TOKENS[..]), 0..40)) {
         prop_assert!(!judge(&bytes)?);
@@ -261,7 +293,7 @@ proptest! {
     fn any_value_in_any_place_is_read_as_serde_json_reads_it_or_refused(
         good in select(&GOOD[..]),
         at in any::<Index>(),
-        value in any_json(),
+        value in prop_oneof![9 => any_json(), 1 => bad_json()],
     ) {
         let holes = holes(good);
         let (before, behind) = at.get(&holes);
@@ -270,12 +302,14 @@ proptest! {
 
     #[test]
     fn rows_of_any_values_arrive_as_serde_json_reads_them(
-        rows in vec(prop::collection::btree_map(select(&["k", "a", "b", "c", "a.b", "x"][..]), any_json(), 0..5), 1..6),
+        rows in vec(row(), 1..6),
         pretty in any::<bool>(),
         body in select(&["null", r#""{k}{a.b}{x.a.b}{c*}""#][..]),
     ) {
-        let data = to_raw_value(&rows).unwrap().to_string();
-        let data = if pretty { data.replace(",\"k\":", " ,\n\t\"k\" : ") } else { data };
+        let (comma, colon) = if pretty { (" ,\n\t", " :\r ") } else { (",", ":") };
+        let member = |(key, value): &(String, Box<RawValue>)| format!("\"{key}\"{colon}{value}");
+        let row = |row: &Vec<_>| format!("{{{}}}", row.iter().map(member).collect::<Vec<_>>().join(comma));
+        let data = format!("[{}]", rows.iter().map(row).collect::<Vec<_>>().join(comma));
         let endpoint = format!(r#"{{"method":"POST","url":"http://a.com/","body":{body}}}"#);
         let body = format!(r#"{{"endpoint":{endpoint},"data":{data}}}"#);
         prop_assert!(judge(body.as_bytes())?);
