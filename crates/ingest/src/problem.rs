@@ -8,7 +8,7 @@ use actix_web::{
 };
 use postback_core::{
     queue::QueueError,
-    request::{ErrorKind, RequestError},
+    request::{ErrorKind, RequestErrors},
 };
 use serde::Serialize;
 
@@ -23,6 +23,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    errors: Option<Box<RequestErrors>>,
     header: Option<(header::HeaderName, String)>,
 }
 
@@ -34,6 +35,15 @@ struct Body<'a> {
     detail: &'a str,
     code: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault<'a>>,
+}
+
+/// One of the faults of a request, in the style of RFC 9457, section 3.
+#[derive(Serialize)]
+struct Fault<'a> {
+    place: &'a str,
+    detail: &'a str,
 }
 
 impl Problem {
@@ -42,7 +52,7 @@ impl Problem {
         code: &'static str,
         detail: impl fmt::Display,
     ) -> Problem {
-        Problem { status, code, detail: detail.to_string(), header: None }
+        Problem { status, code, detail: detail.to_string(), errors: None, header: None }
     }
 
     pub(crate) fn bad_request(detail: impl fmt::Display) -> Problem {
@@ -98,6 +108,7 @@ impl Problem {
             detail: &self.detail,
             code: self.code,
             request_id,
+            errors: self.errors.as_deref().map(faults).unwrap_or_default(),
         };
         response.insert_header((header::CONTENT_TYPE, "application/problem+json")).json(body)
     }
@@ -120,14 +131,20 @@ impl ResponseError for Problem {
     }
 }
 
-impl From<RequestError> for Problem {
-    fn from(error: RequestError) -> Problem {
-        match error.kind {
-            ErrorKind::Bad => Problem::bad_request(error),
+fn faults(errors: &RequestErrors) -> Vec<Fault<'_>> {
+    let faults = errors.as_slice().iter();
+    faults.map(|error| Fault { place: &error.place, detail: &error.reason }).collect()
+}
+
+impl From<RequestErrors> for Problem {
+    fn from(errors: RequestErrors) -> Problem {
+        let problem = match errors.kind() {
+            ErrorKind::Bad => Problem::bad_request(&errors),
             ErrorKind::TooManyRows => {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_rows", error)
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_rows", &errors)
             }
-        }
+        };
+        Problem { errors: Some(Box::new(errors)), ..problem }
     }
 }
 

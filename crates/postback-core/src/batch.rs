@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::{
     endpoint::{Endpoint, EndpointError, EndpointTemplate},
     policy::Policy,
-    value::Row,
+    value::{Row, read_row},
 };
 
 /// The version written.
@@ -206,8 +206,7 @@ impl Batch {
     pub fn row(&self, row: u16) -> Result<Row<'_>, BatchError> {
         let (start, end) =
             *self.rows.get(usize::from(row)).ok_or(BatchError::Damaged("no such row"))?;
-        postcard::from_bytes(&self.plain[start as usize..end as usize])
-            .map_err(|_| BatchError::Damaged("row"))
+        read_row(&self.plain[start as usize..end as usize]).ok_or(BatchError::Damaged("row"))
     }
 
     /// The request that a row came with.

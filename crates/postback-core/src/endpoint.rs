@@ -174,18 +174,28 @@ impl Endpoint {
     /// # Errors
     /// When the URL, a header or the body is not one that may be sent.
     pub fn compile(template: EndpointTemplate) -> Result<Endpoint, EndpointError> {
+        Endpoint::compile_all(template).map_err(|mut faults| faults.swap_remove(0))
+    }
+
+    /// The same, and looks for further faults behind the first.
+    ///
+    /// # Errors
+    /// At least one: in URL and body the first, and that of each header.
+    pub fn compile_all(template: EndpointTemplate) -> Result<Endpoint, Vec<EndpointError>> {
         let unmatched = match &template.unmatched {
             Unmatched::Text(text) => text.as_str(),
             Unmatched::Reject => "",
         };
-        let mut names = Names::new(unmatched);
-        let (origin, target) = url(&template.url, &mut names)
-            .map_err(|fault| EndpointError::at("endpoint.url", fault))?;
-        let headers = headers::compile(&template.headers, &mut names)
-            .map_err(|(place, fault)| EndpointError::at(place, fault))?;
+        let (mut names, mut faults) = (Names::new(unmatched), Vec::new());
+        let url = url(&template.url, &mut names)
+            .map_err(|fault| faults.push(EndpointError::at("endpoint.url", fault)));
+        let headers = headers::compile(&template.headers, &mut names, &mut faults);
         let given = headers::content_type(&template.headers);
         let body = body(&template.body, given, &mut names)
-            .map_err(|fault| EndpointError::at("endpoint.body", fault))?;
+            .map_err(|fault| faults.push(EndpointError::at("endpoint.body", fault)));
+        let (Ok((origin, target)), Ok(body), []) = (url, body, &faults[..]) else {
+            return Err(faults);
+        };
         let text = |text: &String| TextTemplate::parse(text, Encoding::Raw, &mut names);
         let reference = template.reference.as_ref().map(text);
         let (names, bare) = names.into_parts();

@@ -2,16 +2,23 @@
 //!
 //! Parsing JSON is not here (`request`), nor is turning a value into URL text (`template`).
 
-use std::{borrow::Cow, cell::Cell};
+use std::{borrow::Cow, cell::Cell, fmt, marker::PhantomData};
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, SeqAccess, Visitor},
+};
 
 /// How deep lists and objects may be nested in what is read back: what a request may have, and no more than a thread's
 /// stack has room for, whoever wrote it.
 const MAX_DEPTH: u32 = 128;
+/// The most values in a row that is read back, members of lists and objects counted: a request may have no more.
+const MAX_VALUES: usize = 2_000_001;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// How many more values the row that is being counted may have.
+    static LEFT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// One JSON value of a row. Numbers and booleans keep the text in which they arrived, so that `1.10`
@@ -36,6 +43,54 @@ pub enum Value<'a> {
 /// The values of one row, in the order of [`crate::endpoint::Endpoint::names`]; where the body is the row itself
 /// one more value at the end, a [`Value::Literal`] that is the row's JSON text.
 pub type Row<'a> = Vec<Value<'a>>;
+
+/// Reads a stored row; `None` where it is none, or has more values or levels than a request may have.
+pub(crate) fn read_row(stored: &[u8]) -> Option<Row<'_>> {
+    // A stored null is one byte, of which zstd makes next to nothing, and in memory 32: a longer row is counted first.
+    if stored.len() > MAX_VALUES {
+        LEFT.set(MAX_VALUES);
+        postcard::from_bytes::<Counted<CountedValue<'_>>>(stored).ok()?;
+    }
+    postcard::from_bytes(stored).ok()
+}
+
+/// A [`Value`] that is only counted.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "nothing of it is kept")]
+enum CountedValue<'a> {
+    Null,
+    Text(&'a str),
+    Literal(&'a str),
+    #[serde(borrow, deserialize_with = "nested")]
+    List(Counted<CountedValue<'a>>),
+    #[serde(borrow, deserialize_with = "nested")]
+    Object(Counted<(&'a str, CountedValue<'a>)>),
+}
+
+/// A list whose items are read and counted, and none kept.
+struct Counted<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Counted<T> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Counted<T>, D::Error> {
+        reader.deserialize_seq(Counted(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Counted<T> {
+    type Value = Counted<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Counted<T>, A::Error> {
+        while items.next_element::<T>()?.is_some() {
+            let left = LEFT.get().checked_sub(1);
+            LEFT.set(left.ok_or_else(|| A::Error::custom("too many values"))?);
+        }
+        Ok(self)
+    }
+}
 
 /// Reads what a list or an object holds, unless it is nested too deep.
 fn nested<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<T, D::Error> {
@@ -162,13 +217,28 @@ mod tests {
 
     #[test]
     fn what_is_nested_too_deep_is_refused_without_a_crash() {
-        // A list (3) of one (1), and so on; at the end null (0).
-        let lists = |n: usize| [[3, 1].repeat(n), vec![0]].concat();
-        assert!(postcard::from_bytes::<Value<'_>>(&lists(128)).is_ok());
-        for deep in [lists(129), lists(100_000), [[4, 1, 0].repeat(100_000), vec![0]].concat()] {
-            assert!(postcard::from_bytes::<Value<'_>>(&deep).is_err());
-            assert!(postcard::from_bytes::<Value<'_>>(&lists(128)).is_ok(), "the depth stuck");
+        // A row of one (1) list (3) of one (1), and so on; at the end null (0).
+        let lists = |n: usize| [vec![1], [3, 1].repeat(n), vec![0]].concat();
+        assert!(read_row(&lists(128)).is_some());
+        let objects = |n: usize| [vec![1], [4, 1, 0].repeat(n), vec![0]].concat();
+        for deep in [lists(129), lists(100_000), objects(100_000), objects(1_000_000)] {
+            assert!(read_row(&deep).is_none());
+            assert!(read_row(&lists(128)).is_some(), "the depth stuck");
         }
+    }
+
+    #[test]
+    fn a_stored_row_has_no_more_values_than_a_request() {
+        let nulls = |n: usize| [postcard::to_allocvec(&n).unwrap(), vec![0; n]].concat();
+        assert_eq!(read_row(&nulls(MAX_VALUES)).unwrap().len(), MAX_VALUES);
+        assert!(read_row(&nulls(MAX_VALUES + 1)).is_none());
+        // One value: a list and its nulls.
+        let list = |n: usize| [vec![1, 3], nulls(n)].concat();
+        assert!(read_row(&list(MAX_VALUES - 1)).is_some());
+        assert!(read_row(&list(MAX_VALUES)).is_none());
+        let long = vec![text("x"), Value::Literal("y".repeat(3_000_000).into()), Value::Null];
+        let stored = postcard::to_allocvec(&long).unwrap();
+        assert_eq!(read_row(&stored), Some(long));
     }
 
     #[test]

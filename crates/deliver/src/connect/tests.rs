@@ -1,6 +1,11 @@
+mod agreement;
 mod hostile;
 
 use std::net::TcpListener;
+
+use postback_core::endpoint::{
+    BodyTemplate, Endpoint, EndpointError, EndpointTemplate, Method, Unmatched,
+};
 
 use super::*;
 
@@ -19,6 +24,18 @@ fn strict(lookup: fn(&str) -> io::Result<Vec<SocketAddr>>) -> Dialer {
 
 pub(crate) fn origin(host: &str, port: u16) -> Origin {
     Origin { tls: false, host: host.to_owned(), port }
+}
+
+/// What a GET of this URL calls.
+fn endpoint(url: &str) -> Result<Endpoint, EndpointError> {
+    Endpoint::compile(EndpointTemplate {
+        method: Method::Get,
+        url: url.to_owned(),
+        headers: vec![],
+        body: BodyTemplate::None,
+        reference: None,
+        unmatched: Unmatched::Text(String::new()),
+    })
 }
 
 fn addresses(ips: &[&str]) -> Vec<SocketAddr> {

@@ -8,6 +8,7 @@ mod bad_input;
 mod body;
 mod dry_run;
 mod edges;
+mod faults;
 mod idempotency;
 mod many;
 mod openapi;

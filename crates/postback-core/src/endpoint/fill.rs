@@ -94,8 +94,9 @@ impl Endpoint {
             unmatched: self.unmatched(row)?,
             target: self.target(row)?,
             headers: self.headers(row)?,
-            body: self.body(row)?,
             reference: self.reference(row)?,
+            // The longest last, so that a row at fault elsewhere costs little.
+            body: self.body(row)?,
         })
     }
 
@@ -208,12 +209,12 @@ impl Endpoint {
 }
 
 /// The bytes of an expression's text that can be part of a path segment: a `{/x}` begins one and is no part of the
-/// one before, a `{?x}` ends the path.
+/// one before, a `{?x}` ends the path. One of these that wrote nothing is part of the segment only for what follows it,
+/// which it leaves to the segment before: the range is then turned round.
 fn part_of_path(expression: &Expression, bytes: Range<usize>) -> Option<Range<usize>> {
     match expression.operator() {
-        Operator::Query | Operator::Fragment => None,
-        Operator::Path if bytes.is_empty() => None,
-        Operator::Path => Some(bytes.start + 1..bytes.end),
+        Operator::Query | Operator::Fragment if !bytes.is_empty() => None,
+        Operator::Path | Operator::Query | Operator::Fragment => Some(bytes.start + 1..bytes.end),
         _ => Some(bytes),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-use super::{Fault, MAX_HEADERS};
+use super::{EndpointError, MAX_HEADERS};
 use crate::template::{Encoding, Names, TextTemplate};
 
 /// Headers that concern one connection, or that deliver writes itself.
@@ -42,21 +42,27 @@ pub enum HeaderError {
     TooMany,
 }
 
-/// Checks the headers and reads their values; an error comes with its place.
+/// Checks the headers and reads their values; each fault comes with its place.
 pub(super) fn compile(
     headers: &[(String, String)],
     names: &mut Names,
-) -> Result<Vec<TextTemplate>, (String, Fault)> {
+    faults: &mut Vec<EndpointError>,
+) -> Vec<TextTemplate> {
     if headers.len() > MAX_HEADERS {
-        return Err(("endpoint.headers".to_owned(), HeaderError::TooMany.into()));
+        faults.push(EndpointError::at("endpoint.headers", HeaderError::TooMany));
+        return vec![];
     }
     let mut seen = HashSet::new();
-    let read = |(name, value): &(String, String)| {
-        check(name, value, &mut seen)
-            .map_err(|error| (format!("endpoint.headers.{name}"), error.into()))?;
-        Ok(TextTemplate::parse(value, Encoding::Raw, names))
-    };
-    headers.iter().map(read).collect()
+    let mut values = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        match check(name, value, &mut seen) {
+            Ok(()) => values.push(TextTemplate::parse(value, Encoding::Raw, names)),
+            Err(error) => {
+                faults.push(EndpointError::at(format!("endpoint.headers.{name}"), error));
+            }
+        }
+    }
+    values
 }
 
 fn check(name: &str, value: &str, seen: &mut HashSet<String>) -> Result<(), HeaderError> {

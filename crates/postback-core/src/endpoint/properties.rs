@@ -2,10 +2,14 @@
 
 use proptest::{
     collection::vec,
-    prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest},
+    prelude::{
+        Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+    },
+    sample::select,
+    test_runner::TestCaseError,
 };
 
-use super::{BodyTemplate, Endpoint, EndpointTemplate, Method, Unmatched};
+use super::{BodyTemplate, Endpoint, EndpointTemplate, Filled, MAX_URL, Method, Unmatched};
 use crate::value::{Row, Value};
 
 /// What means something in URLs and templates.
@@ -45,15 +49,41 @@ const PIECES: &[&str] = &[
     "1",
     "\u{7f}",
     "\u{202e}",
+    "&admin=1#@127.0.0.1",
+    "@127.0.0.1/",
+    "%2e%2e",
+    "/../",
+    "{url}",
+    "{/b}",
+    "{?b*}",
+    "{+b}",
+    "{;b,a*}",
+    "{.b}",
+    "{{",
+    "}}",
+    ":3}",
+    "*}",
 ];
 
 /// Texts with a liking for what means something in URLs and templates.
 fn hostile() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
-        prop::sample::select(PIECES).prop_map(str::to_owned),
-        any::<char>().prop_map(String::from)
-    ];
+    let piece =
+        prop_oneof![select(PIECES).prop_map(str::to_owned), any::<char>().prop_map(String::from)];
     vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+/// Texts of what segments of a path are made from.
+fn segments() -> impl Strategy<Value = String> {
+    let pieces = "/ / . . .. %2e a {a} {+a} {/a} {/b*} {?a} {;a} {.a} {a|.} {a|} ?";
+    let pieces: Vec<&str> = pieces.split(' ').collect();
+    vec(select(pieces), 0..6).prop_map(|pieces| pieces.concat())
+}
+
+/// Values of dots or of nothing.
+fn dotted() -> impl Strategy<Value = Value<'static>> {
+    let text = |text: &'static str| Just(Value::Text(text.into()));
+    let list = Value::List(vec![Value::Text(".".into()), Value::Null, Value::Text("..".into())]);
+    prop_oneof![text(""), text("."), text(".."), text("x"), Just(Value::Null), Just(list)]
 }
 
 fn scalar() -> impl Strategy<Value = Value<'static>> {
@@ -91,7 +121,41 @@ fn is_url_text(target: &str) -> bool {
     target.starts_with('/') && target.bytes().all(legal) && target.split('%').skip(1).all(triplet)
 }
 
+/// Whether what is sent goes where the template leads, read by another parser.
+fn stays_at_its_origin(endpoint: &Endpoint, filled: &Filled<'_>) -> Result<(), TestCaseError> {
+    let origin = endpoint.origin();
+    let url = origin.url(&filled.target);
+    prop_assert!(is_url_text(&filled.target) && url.len() <= MAX_URL, "{}", url);
+    let parsed = url::Url::parse(&url).unwrap();
+    prop_assert_eq!(parsed.scheme(), if origin.tls { "https" } else { "http" });
+    prop_assert_eq!(parsed.host_str(), Some(origin.host.as_str()));
+    prop_assert_eq!(parsed.port_or_known_default(), Some(origin.port));
+    prop_assert_eq!((parsed.username(), parsed.password(), parsed.fragment()), ("", None, None));
+    Ok(())
+}
+
+/// The path of a template when no placeholder adds to a segment.
+fn without_placeholders(url: &str) -> String {
+    let mut parts = url.split('{');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (expression, literal) = part.split_once('}').unwrap_or_default();
+        // Of the operators that begin a segment or the query, a segment before them is no part.
+        text += if expression.starts_with(['/', '?']) { "/x" } else { "x" };
+        text += literal;
+    }
+    text
+}
+
+/// How many segments of a path are `.` and how many `..`, encoded or not.
+fn dots(path: &str) -> [usize; 2] {
+    let plain = path.replace("%2e", ".").replace("%2E", ".");
+    [".", ".."].map(|dots| plain.split(['/', '?']).filter(|segment| *segment == dots).count())
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+
     #[test]
     fn a_plain_value_changes_neither_scheme_nor_host_nor_path_depth_nor_parameters(
         values in vec(value(), 5),
@@ -133,38 +197,69 @@ proptest! {
         let unmatched = Unmatched::Text(unmatched);
         let endpoint = Endpoint::compile(EndpointTemplate { unmatched, ..get(url) }).unwrap();
         if let Ok(filled) = endpoint.fill(&values) {
-            prop_assert!(is_url_text(&filled.target), "{}", filled.target);
-            let url = endpoint.origin().url(&filled.target);
-            let parsed = url::Url::parse(&url).unwrap();
-            prop_assert_eq!(parsed.host_str(), Some("a.com"));
+            stays_at_its_origin(&endpoint, &filled)?;
+            let parsed = url::Url::parse(&endpoint.origin().url(&filled.target)).unwrap();
             prop_assert_eq!(Some(parsed.path()), filled.target.split('?').next());
-            prop_assert_eq!(parsed.fragment(), None);
         }
     }
 
     #[test]
-    fn any_template_with_any_row_gives_url_text_or_an_error(
-        parts in vec(prop_oneof![hostile(), Just("{".to_owned()), Just("}".to_owned()), Just("{a".to_owned()), Just(":3}".to_owned()), Just("*}".to_owned()), Just("{/b}".to_owned()), Just("{?b*}".to_owned())], 0..6),
+    fn any_template_with_any_row_gives_its_own_origin_and_no_new_dots_or_an_error(
+        text in prop_oneof![hostile(), segments()],
+        origin in select(&["http://a.com", "https://a.com:8443/", "http://[2606:4700::1]/x?"][..]),
         reject in any::<bool>(),
-        row in vec(value(), 0..6),
+        long in 0..100usize,
+        mut row in vec(prop_oneof![value(), dotted()], 0..6),
     ) {
-        let text = parts.concat();
+        if long < 3 {
+            row.push(Value::Text("é".repeat(1365 - 2 + long).into()));
+            row.rotate_right(1);
+        }
         let template = EndpointTemplate {
             headers: vec![("X-A".into(), text.clone())],
             body: BodyTemplate::Text(text.clone()),
             reference: Some(text.clone()),
             unmatched: if reject { Unmatched::Reject } else { Unmatched::Text(text.clone()) },
-            ..get(&format!("http://a.com{text}"))
+            ..get(&format!("{origin}{text}"))
         };
         for headers in [template.headers.clone(), vec![]] {
             if let Ok(endpoint) = Endpoint::compile(EndpointTemplate { headers, ..template.clone() })
                 && let Ok(filled) = endpoint.fill(&row)
             {
-                prop_assert!(is_url_text(&filled.target), "{}", filled.target);
+                stays_at_its_origin(&endpoint, &filled)?;
+                let path = filled.target.split('?').next().unwrap_or_default();
+                let literal = dots(&without_placeholders(&template.url));
+                prop_assert!(dots(path).iter().zip(literal).all(|(sent, literal)| *sent <= literal), "{}", filled.target);
                 let clean = |value: &str| !value.bytes().any(|byte| byte.is_ascii_control());
                 prop_assert!(filled.headers.iter().all(|(_, value)| clean(value)));
             }
         }
+    }
+
+    #[test]
+    fn a_url_with_a_brace_too_many_is_refused(
+        before in hostile(),
+        brace in select(&["{", "}", "{a", "a}", "{a{b}}", "{{a}", "{a}}"][..]),
+        behind in hostile(),
+    ) {
+        let balanced = |text: &str| text.replace(['{', '}'], "");
+        let url = format!("http://a.com/{}{brace}{}", balanced(&before), balanced(&behind));
+        prop_assert!(Endpoint::compile(get(&url)).is_err(), "{}", url);
+    }
+
+    #[test]
+    fn a_value_is_one_value_of_the_body_that_it_is_inserted_into(text in hostile()) {
+        let filled = |content_type: &str, body: &str| {
+            let headers = vec![("Content-Type".into(), content_type.into())];
+            let body = BodyTemplate::Text(body.into());
+            let endpoint = Endpoint::compile(EndpointTemplate { headers, body, ..get("http://a.com/") }).unwrap();
+            endpoint.fill(&vec![Value::Text(text.clone().into())]).unwrap().body.unwrap()
+        };
+        let json = filled("application/json", r#"{"a":"{a}","b":1}"#);
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), serde_json::json!({"a": text, "b": 1}));
+        let form = filled("application/x-www-form-urlencoded", "a={a}&b=1");
+        let pairs: Vec<_> = url::form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+        prop_assert_eq!(pairs, [("a".to_owned(), text.clone()), ("b".to_owned(), "1".to_owned())]);
     }
 
     #[test]

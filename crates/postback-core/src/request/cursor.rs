@@ -3,11 +3,27 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
+use thiserror::Error;
+
 use super::json::Json;
 use crate::value::Value;
 
 /// Up to so many keys are compared in pairs, which is quicker than hashing them.
 const FEW: usize = 24;
+
+/// Why a value is not read.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(super) enum Unread {
+    /// An object in it has this key twice.
+    #[error("duplicate key `{0}`")]
+    Duplicate(String),
+    /// No further value may be made.
+    #[error(
+        "the templates use more of this request's rows than 2000000 values, of which a list counts for 5 and an object \
+         for 8: send it in parts"
+    )]
+    TooManyValues,
+}
 
 /// A place in a JSON text. Every step relies on the text being JSON.
 #[derive(Clone)]
@@ -49,10 +65,17 @@ impl<'b> Cursor<'b> {
         Json(&self.text[start..self.at])
     }
 
-    /// Reads a value. `left` is how many values may still be made; the error is a reason.
-    pub(super) fn value(&mut self, left: &mut usize) -> Result<Value<'b>, String> {
-        *left = left.checked_sub(1).ok_or(super::rows::TOO_MANY_VALUES)?;
-        match self.peek() {
+    /// Reads a value. `left` is how many values may still be made; a list or an object counts for the room that it takes
+    /// for its first members too.
+    pub(super) fn value(&mut self, left: &mut usize) -> Result<Value<'b>, Unread> {
+        let first = self.peek();
+        let room = match first {
+            b'[' => 5,
+            b'{' => 8,
+            _ => 1,
+        };
+        *left = left.checked_sub(room).ok_or(Unread::TooManyValues)?;
+        match first {
             b'"' => Ok(Value::Text(self.string())),
             b'[' => {
                 let mut items = Vec::new();
@@ -68,7 +91,7 @@ impl<'b> Cursor<'b> {
                 }
                 match duplicate(members.iter().map(|(key, _)| key.as_ref())) {
                     None => Ok(Value::Object(members)),
-                    Some(key) => Err(duplicate_key(key)),
+                    Some(key) => Err(Unread::Duplicate(key.to_owned())),
                 }
             }
             b'n' => {
@@ -82,6 +105,11 @@ impl<'b> Cursor<'b> {
     /// What was read since `start`, which was at a value, as this is behind it.
     pub(super) fn since(&self, start: &Cursor<'b>) -> Json<'b> {
         Json(&self.text[start.at..self.at])
+    }
+
+    /// Where in memory it is.
+    pub(super) fn here(&self) -> *const u8 {
+        self.text[self.at..].as_ptr()
     }
 
     /// Whether the next value is an object.
@@ -184,11 +212,6 @@ pub(super) fn duplicate<'k>(
     keys.into_iter().find(|key| !seen.insert(*key))
 }
 
-/// What is told about a duplicate key.
-pub(super) fn duplicate_key(key: &str) -> String {
-    format!("duplicate key `{key}`")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -196,8 +219,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<String, String> {
-        let value = Json::check(text.as_bytes())?.cursor().value(&mut 1000)?;
-        Ok(show(&value))
+        let value = Json::check(text.as_bytes())?.cursor().value(&mut 1000);
+        Ok(show(&value.map_err(|unread| unread.to_string())?))
     }
 
     /// Compact JSON.
@@ -282,7 +305,7 @@ mod tests {
     #[test]
     fn the_number_of_values_is_bounded() {
         let json = Json::check(b"[1,[2],{\"a\":3}]").unwrap();
-        assert!(json.cursor().value(&mut 6).is_ok());
-        assert!(json.cursor().value(&mut 5).is_err());
+        assert!(json.cursor().value(&mut 21).is_ok());
+        assert_eq!(json.cursor().value(&mut 20), Err(Unread::TooManyValues));
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Limits, MAX_DELAY, MAX_ENVELOPE, MAX_NAMES, RequestError, node::Node};
+use super::{
+    Limits, MAX_DELAY, MAX_ENVELOPE, MAX_NAMES,
+    node::Node,
+    problems::{Problem, Problems},
+};
 use crate::{
     endpoint::{BodyTemplate, Endpoint, EndpointTemplate, Method, Unmatched},
     policy::{
@@ -10,6 +14,16 @@ use crate::{
         parse_duration,
     },
 };
+
+/// Stands in for a URL that could not be read, so that what is beside it is checked all the same.
+const NO_URL: &str = "http://url.invalid/";
+
+/// Endpoint and policy as they were read.
+pub(super) struct Envelope {
+    pub(super) endpoint: Endpoint,
+    pub(super) policy: Policy,
+    pub(super) delay: Duration,
+}
 
 /// The parts of `policy` that belong to the endpoint or to the request.
 #[derive(Default)]
@@ -20,38 +34,73 @@ struct Terms {
     unmatched: Option<Unmatched>,
 }
 
+/// Reads both and notes what is wrong with them; `None` when rows cannot be tried with what was read. An endpoint
+/// that is absent has been noted.
 pub(super) fn read(
-    endpoint: &Node<'_>,
+    endpoint: Option<&Node<'_>>,
     policy: Option<&Node<'_>>,
     limits: &Limits,
-) -> Result<(Endpoint, Policy, Duration), RequestError> {
-    let length = endpoint.json.text().len() + policy.map_or(0, |policy| policy.json.text().len());
-    if length > MAX_ENVELOPE {
-        return Err(
-            endpoint.bad(format_args!("with the policy it is longer than {MAX_ENVELOPE} bytes"))
-        );
+    problems: &mut Problems,
+) -> Option<Envelope> {
+    let length = |node: &Node<'_>| node.json.text().len();
+    if endpoint.map_or(0, length) + policy.map_or(0, length) > MAX_ENVELOPE {
+        let reason = format_args!("endpoint and policy are longer than {MAX_ENVELOPE} bytes");
+        problems.add(endpoint.or(policy)?.bad(reason));
+        return None;
     }
-    let terms = policy.map(terms).transpose()?.unwrap_or_default();
-    let [method, url, headers, body] = endpoint.fields(["method", "url", "headers", "body"])?;
-    let missing = |name: &str| endpoint.bad(format_args!("`{name}` is missing"));
-    let method = self::method(&method.ok_or_else(|| missing("method"))?)?;
-    let url = url.ok_or_else(|| missing("url"))?.text()?.into_owned();
-    let compiled = Endpoint::compile(EndpointTemplate {
-        method,
-        url,
-        headers: headers.as_ref().map(self::headers).transpose()?.unwrap_or_default(),
-        body: self::body(body.as_ref(), method)?,
-        reference: terms.reference,
-        unmatched: terms.unmatched.unwrap_or_else(|| Unmatched::Text(limits.unmatched.clone())),
-    })
-    .map_err(|error| RequestError::bad(error.place(), &error))?;
-    if compiled.names().len() > MAX_NAMES {
-        return Err(endpoint.bad(format_args!("uses more than {MAX_NAMES} names")));
-    }
-    Ok((compiled, terms.policy, terms.delay))
+    let terms = match policy {
+        Some(policy) => terms(policy, problems),
+        None => Some(Terms::default()),
+    };
+    let reference = terms.as_ref().and_then(|terms| terms.reference.clone());
+    let unmatched = terms.as_ref().and_then(|terms| terms.unmatched.clone());
+    let unmatched = unmatched.unwrap_or_else(|| Unmatched::Text(limits.unmatched.clone()));
+    let endpoint = self::endpoint(endpoint?, reference, unmatched, problems)?;
+    let Terms { policy, delay, .. } = terms?;
+    Some(Envelope { endpoint, policy, delay })
 }
 
-fn method(node: &Node<'_>) -> Result<Method, RequestError> {
+fn endpoint(
+    node: &Node<'_>,
+    reference: Option<String>,
+    unmatched: Unmatched,
+    problems: &mut Problems,
+) -> Option<Endpoint> {
+    let before = problems.len();
+    let [method, url, headers, body] =
+        node.fields(["method", "url", "headers", "body"], problems)?;
+    let method = node.required("method", method, problems);
+    let method = problems.read(method.as_ref(), self::method).unwrap_or(Method::Get);
+    let url = node.required("url", url, problems);
+    let template = EndpointTemplate {
+        method,
+        url: problems.read(url.as_ref(), text).unwrap_or_else(|| NO_URL.to_owned()),
+        headers: headers.as_ref().map(|node| self::headers(node, problems)).unwrap_or_default(),
+        body: problems.note(self::body(body.as_ref(), method)).unwrap_or(BodyTemplate::None),
+        reference,
+        unmatched,
+    };
+    let compiled = Endpoint::compile_all(template).map_err(|faults| {
+        let mut nodes: Vec<_> = url.into_iter().chain(body).collect();
+        let headers = headers.and_then(|node| node.members().ok()).unwrap_or_default();
+        nodes.extend(headers.into_iter().map(|(_, node)| node));
+        for fault in faults {
+            let at = nodes.iter().find(|node| node.place == fault.place()).unwrap_or(node);
+            problems.add(Problem::new(at.json.text().as_ptr(), fault.place(), &fault));
+        }
+    });
+    let compiled = compiled.ok()?;
+    if compiled.names().len() > MAX_NAMES {
+        problems.add(node.bad(format_args!("uses more than {MAX_NAMES} names")));
+    }
+    (problems.len() == before).then_some(compiled)
+}
+
+fn text(node: &Node<'_>) -> Result<String, Problem> {
+    Ok(node.text()?.into_owned())
+}
+
+fn method(node: &Node<'_>) -> Result<Method, Problem> {
     let name = node.text()?;
     let known =
         [Method::Get, Method::Post, Method::Put, Method::Patch, Method::Delete, Method::Head];
@@ -59,12 +108,15 @@ fn method(node: &Node<'_>) -> Result<Method, RequestError> {
     found.ok_or_else(|| node.bad("must be GET, POST, PUT, PATCH, DELETE or HEAD, in upper case"))
 }
 
-fn headers(node: &Node<'_>) -> Result<Vec<(String, String)>, RequestError> {
-    let given = node.members()?.into_iter().filter(|(_, value)| !value.is_null());
-    given.map(|(name, value)| Ok((name.into_owned(), value.text()?.into_owned()))).collect()
+fn headers(node: &Node<'_>, problems: &mut Problems) -> Vec<(String, String)> {
+    let members = problems.note(node.members()).unwrap_or_default();
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    given
+        .filter_map(|(name, value)| Some((name.into_owned(), problems.note(text(&value))?)))
+        .collect()
 }
 
-fn body(node: Option<&Node<'_>>, method: Method) -> Result<BodyTemplate, RequestError> {
+fn body(node: Option<&Node<'_>>, method: Method) -> Result<BodyTemplate, Problem> {
     let Some(node) = node else {
         return Ok(match method {
             Method::Post | Method::Put | Method::Patch => BodyTemplate::Row,
@@ -72,7 +124,7 @@ fn body(node: Option<&Node<'_>>, method: Method) -> Result<BodyTemplate, Request
         });
     };
     match node.json.first() {
-        b'"' => Ok(BodyTemplate::Text(node.text()?.into_owned())),
+        b'"' => Ok(BodyTemplate::Text(text(node)?)),
         b'{' | b'[' => {
             // Only to refuse duplicate keys; MAX_ENVELOPE bounds it.
             node.json.cursor().value(&mut usize::MAX.clone()).map_err(|e| node.bad(e))?;
@@ -82,49 +134,44 @@ fn body(node: Option<&Node<'_>>, method: Method) -> Result<BodyTemplate, Request
     }
 }
 
-fn terms(node: &Node<'_>) -> Result<Terms, RequestError> {
+/// The policy as far as it can be read; `None` when it is not known what becomes of unmatched names, so that rows
+/// cannot be judged.
+fn terms(node: &Node<'_>, problems: &mut Problems) -> Option<Terms> {
+    let names =
+        ["unmatched", "ref", "lane", "delay", "expires_in", "timeout", "retries", "success"];
     let [unmatched, reference, lane, delay, expires_in, timeout, retries, success] =
-        node.fields([
-            "unmatched",
-            "ref",
-            "lane",
-            "delay",
-            "expires_in",
-            "timeout",
-            "retries",
-            "success",
-        ])?;
-    let millis = |node: Option<Node<'_>>, most| -> Result<Option<u64>, RequestError> {
-        Ok(node.map(|node| duration(&node, most)).transpose()?.map(|time| time.as_millis() as u64))
-    };
+        node.fields(names, problems)?;
     let policy = Policy {
-        label: lane.as_ref().map(label).transpose()?,
-        expires_in_ms: millis(expires_in, MAX_EXPIRES_IN)?,
-        timeout_ms: millis(timeout, MAX_TIMEOUT)?,
-        retries_ms: retries.as_ref().map(self::retries).transpose()?,
-        success: success.as_ref().map(self::success).transpose()?.unwrap_or_default(),
+        label: problems.read(lane.as_ref(), label),
+        expires_in_ms: problems.read(expires_in.as_ref(), |node| millis(node, MAX_EXPIRES_IN)),
+        timeout_ms: problems.read(timeout.as_ref(), |node| millis(node, MAX_TIMEOUT)),
+        retries_ms: retries.and_then(|node| self::retries(&node, problems)),
+        success: success.map(|node| self::success(&node, problems)).unwrap_or_default(),
     };
-    Ok(Terms {
-        policy,
-        delay: delay.map(|node| duration(&node, MAX_DELAY)).transpose()?.unwrap_or_default(),
-        reference: reference.map(|node| node.text().map(Into::into)).transpose()?,
-        unmatched: unmatched.as_ref().map(self::unmatched).transpose()?,
-    })
+    let delay = problems.read(delay.as_ref(), |node| duration(node, MAX_DELAY));
+    let reference = problems.read(reference.as_ref(), text);
+    let unmatched = match &unmatched {
+        Some(node) => Some(self::unmatched(node, problems)?),
+        None => None,
+    };
+    Some(Terms { policy, delay: delay.unwrap_or_default(), reference, unmatched })
 }
 
-fn unmatched(node: &Node<'_>) -> Result<Unmatched, RequestError> {
-    if node.json.first() != b'{' {
-        return Ok(Unmatched::Text(node.text()?.into_owned()));
-    }
-    let [reject] = node.fields(["reject"])?;
-    match reject.map(|node| node.json.text()) {
-        Some("true") => Ok(Unmatched::Reject),
-        _ => Err(node.bad("must be a string or {\"reject\": true}")),
+fn unmatched(node: &Node<'_>, problems: &mut Problems) -> Option<Unmatched> {
+    let wrong = || node.bad("must be a string or {\"reject\": true}");
+    match node.json.first() {
+        b'"' => problems.note(text(node)).map(Unmatched::Text),
+        b'{' => {
+            let [reject] = node.fields(["reject"], problems)?;
+            let said = reject.filter(|node| node.json.text() == "true").ok_or_else(wrong);
+            problems.note(said).map(|_| Unmatched::Reject)
+        }
+        _ => problems.note(Err(node.not("a string or {\"reject\": true}"))),
     }
 }
 
-fn label(node: &Node<'_>) -> Result<String, RequestError> {
-    let label = node.text()?.into_owned();
+fn label(node: &Node<'_>) -> Result<String, Problem> {
+    let label = text(node)?;
     let good = |b| matches!(b, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'.' | b'-');
     match (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(good) {
         true => Ok(label),
@@ -132,7 +179,7 @@ fn label(node: &Node<'_>) -> Result<String, RequestError> {
     }
 }
 
-fn duration(node: &Node<'_>, most: Duration) -> Result<Duration, RequestError> {
+fn duration(node: &Node<'_>, most: Duration) -> Result<Duration, Problem> {
     let time = parse_duration(&node.text()?).map_err(|error| node.bad(error))?;
     if time > most {
         return Err(node.bad(format_args!("longer than the {}s allowed", most.as_secs())));
@@ -140,38 +187,48 @@ fn duration(node: &Node<'_>, most: Duration) -> Result<Duration, RequestError> {
     Ok(time)
 }
 
-fn retries(node: &Node<'_>) -> Result<Vec<u64>, RequestError> {
-    let waits = node.items()?;
-    if waits.len() > MAX_RETRIES {
-        return Err(node.bad(format_args!("more than {MAX_RETRIES} retries")));
-    }
-    waits.iter().map(|wait| Ok(duration(wait, MAX_RETRY)?.as_millis() as u64)).collect()
+fn millis(node: &Node<'_>, most: Duration) -> Result<u64, Problem> {
+    Ok(duration(node, most)?.as_millis() as u64)
 }
 
-fn success(node: &Node<'_>) -> Result<Success, RequestError> {
-    let [status, contains, excludes] = node.fields(["status", "body_contains", "body_excludes"])?;
-    let mut success = Success::default();
-    if let Some(list) = status {
-        success.status = list.items()?.iter().map(statuses).collect::<Result<_, _>>()?;
-        if success.status.is_empty() {
-            return Err(list.bad("must name at least one status"));
-        }
+fn retries(node: &Node<'_>, problems: &mut Problems) -> Option<Vec<u64>> {
+    let waits = problems.note(node.items())?;
+    if waits.len() > MAX_RETRIES {
+        problems.add(node.bad(format_args!("more than {MAX_RETRIES} retries")));
+        return None;
     }
-    let text = |node: Option<Node<'_>>| node.map(|node| rule(&node)).transpose();
-    (success.body_contains, success.body_excludes) = (text(contains)?, text(excludes)?);
-    Ok(success)
+    let mut read = |wait| problems.note(millis(wait, MAX_RETRY));
+    Some(waits.iter().filter_map(&mut read).collect())
+}
+
+fn success(node: &Node<'_>, problems: &mut Problems) -> Success {
+    let mut success = Success::default();
+    let fields = node.fields(["status", "body_contains", "body_excludes"], problems);
+    let Some([status, contains, excludes]) = fields else { return success };
+    if let Some(list) = status
+        && let Some(items) = problems.note(list.items())
+    {
+        if items.is_empty() {
+            problems.add(list.bad("must name at least one status"));
+        }
+        let mut read = |item| problems.note(statuses(item));
+        success.status = items.iter().filter_map(&mut read).collect();
+    }
+    success.body_contains = problems.read(contains.as_ref(), rule);
+    success.body_excludes = problems.read(excludes.as_ref(), rule);
+    success
 }
 
 /// A text that is looked for in a response. Every body contains the empty one: surely a mistake.
-fn rule(node: &Node<'_>) -> Result<String, RequestError> {
-    match node.text()?.into_owned() {
+fn rule(node: &Node<'_>) -> Result<String, Problem> {
+    match text(node)? {
         text if text.is_empty() => Err(node.bad("must not be empty")),
         text => Ok(text),
     }
 }
 
 /// `"200-299"`, `"404"` or 404.
-fn statuses(node: &Node<'_>) -> Result<(u16, u16), RequestError> {
+fn statuses(node: &Node<'_>) -> Result<(u16, u16), Problem> {
     let text = match node.json.first() {
         b'"' => node.text()?,
         _ => node.json.text().into(),

@@ -4,17 +4,20 @@
 
 use std::{borrow::Cow, collections::BTreeMap, iter, mem};
 
+use thiserror::Error;
+
 use super::{
-    ErrorKind, RequestError,
-    cursor::{Cursor, duplicate, duplicate_key},
+    cursor::{Cursor, Unread, duplicate},
     node::Node,
+    problems::{Problem, Problems},
 };
 use crate::{
-    endpoint::{Endpoint, Filled},
+    endpoint::{Endpoint, FillError, Filled, MAX_BODY},
     value::{Row, Value},
 };
 
-/// The most values, members of lists and objects counted, that one request's rows may give to its templates: 64 MB.
+/// The most values, members of lists and objects counted, that one request's rows may give to its templates: 64 MB, or
+/// twice that for long lists, which grow by doubling.
 const MAX_VALUES: usize = 2_000_000;
 /// The most bytes that one request's rows may come to when they are filled in. Without a bound a small body could
 /// keep ingest busy: its rows may be `{}`, and their template long.
@@ -22,60 +25,117 @@ const MAX_FILLED: usize = 256 * 1024 * 1024;
 /// The deepest path, in names: JSON has no room for more below a row.
 const MAX_PATH: usize = super::json::MAX_DEPTH - 2;
 
-pub(super) const TOO_MANY_VALUES: &str =
-    "the templates use more than 2000000 values of this request's rows: send it in parts";
-
 /// Rows, and how many of them lacked which name.
 pub(super) type Rows<'b> = (Vec<Row<'b>>, BTreeMap<String, u64>);
 
-/// Reads and tries out every row.
+/// Reads and tries out every row. Of a row at fault one problem is noted, and the rows are to be used only when there
+/// is none.
 pub(super) fn read<'b>(
     data: &Node<'b>,
     endpoint: &Endpoint,
     max_rows: usize,
-) -> Result<Rows<'b>, RequestError> {
+    problems: &mut Problems,
+) -> Option<Rows<'b>> {
+    let mut cursor = list(data, problems)?;
+    let uses = Uses::of(endpoint.names());
+    let mut trial = Trial::new(endpoint, &uses);
+    let (mut rows, mut count) = (Vec::new(), 0);
+    while !problems.is_full() && cursor.item() {
+        if count == max_rows {
+            let reason = format_args!("more than {max_rows} rows: send them in parts");
+            problems.replace(data.bad(reason).too_many_rows());
+            return None;
+        }
+        let start = cursor.clone();
+        match trial.row(&mut cursor) {
+            Ok(row) => rows.push(row),
+            Err(Misplaced { path, fault }) => {
+                let place = format_args!("data[{count}]{path}");
+                problems.add(Problem::new(start.here(), place, &fault));
+                if matches!(fault, Fault::Unread(Unread::TooManyValues)) {
+                    return None;
+                }
+                cursor = start;
+                cursor.skip();
+            }
+        }
+        if trial.filled > MAX_FILLED {
+            let reason = "filled in, the rows come to more than 256 MiB: send them in parts";
+            problems.add(Problem::new(cursor.here(), &data.place, reason));
+            return None;
+        }
+        count += 1;
+    }
+    let unmatched = trial.unmatched.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+    Some((rows, unmatched))
+}
+
+/// What can be said of the rows without an endpoint: whether each is an object.
+pub(super) fn check(data: &Node<'_>, problems: &mut Problems) {
+    let Some(mut cursor) = list(data, problems) else { return };
+    let mut count = 0;
+    while !problems.is_full() && cursor.item() {
+        let row = cursor.skip();
+        if row.first() != b'{' {
+            let place = format_args!("data[{count}]");
+            problems.add(Problem::new(row.text().as_ptr(), place, Fault::Kind(row.kind())));
+        }
+        count += 1;
+    }
+}
+
+/// A cursor at the list of rows, which must have one.
+fn list<'b>(data: &Node<'b>, problems: &mut Problems) -> Option<Cursor<'b>> {
     if data.json.first() != b'[' {
-        return Err(data.not("a list of objects"));
+        problems.add(data.not("a list of objects"));
+        return None;
     }
-    let mut reader = Reader {
-        uses: &Uses::of(endpoint.names()),
-        names: endpoint.names().len(),
-        whole: endpoint.body_is_row(),
-        shape: Vec::new(),
-        left: MAX_VALUES,
-        values: Vec::new(),
-        literal: Vec::new(),
-    };
-    let (mut rows, mut unmatched, mut filled) = (Vec::new(), BTreeMap::new(), 0);
-    let mut cursor = data.json.cursor();
-    while cursor.item() {
-        if rows.len() == max_rows {
-            let reason = format!("more than {max_rows} rows: send them in parts");
-            return Err(RequestError { kind: ErrorKind::TooManyRows, ..data.bad(reason) });
-        }
-        let place = || format!("data[{}]", rows.len());
-        let row =
-            reader.row(&mut cursor).map_err(|e| RequestError::bad(place() + &e.path, e.reason))?;
-        let sent = endpoint.fill(&row).map_err(|error| {
-            let name = error.name().map(|name| format!(".{name}")).unwrap_or_default();
-            RequestError::bad(place() + &name, error)
+    let cursor = data.json.cursor();
+    if !cursor.clone().item() {
+        problems.add(data.bad("must hold at least one row"));
+        return None;
+    }
+    Some(cursor)
+}
+
+/// Rows on trial: each is read and filled in.
+struct Trial<'e, 'b> {
+    endpoint: &'e Endpoint,
+    reader: Reader<'e, 'b>,
+    /// How many rows lacked which name.
+    unmatched: BTreeMap<&'e str, u64>,
+    /// How many bytes the rows came to.
+    filled: usize,
+}
+
+impl<'e, 'b> Trial<'e, 'b> {
+    fn new(endpoint: &'e Endpoint, uses: &'e Uses<'e>) -> Trial<'e, 'b> {
+        let reader = Reader {
+            uses,
+            names: endpoint.names().len(),
+            whole: endpoint.body_is_row(),
+            shape: Vec::new(),
+            left: MAX_VALUES,
+            values: Vec::new(),
+            literal: Vec::new(),
+        };
+        Trial { endpoint, reader, unmatched: BTreeMap::new(), filled: 0 }
+    }
+
+    fn row(&mut self, cursor: &mut Cursor<'b>) -> Result<Row<'b>, Misplaced> {
+        let row = self.reader.row(cursor)?;
+        let sent = self.endpoint.fill(&row).map_err(|error| {
+            // The work of filling it in has been done.
+            self.filled += if error == FillError::BodyTooLong { MAX_BODY } else { 0 };
+            let path = error.name().map(|name| format!(".{name}")).unwrap_or_default();
+            Misplaced { path, fault: error.into() }
         })?;
-        filled += size(&sent);
-        if filled > MAX_FILLED {
-            return Err(
-                data.bad("filled in, the rows come to more than 256 MiB: send them in parts")
-            );
-        }
+        self.filled += size(&sent);
         for name in sent.unmatched {
-            *unmatched.entry(name).or_insert(0) += 1;
+            *self.unmatched.entry(name).or_insert(0) += 1;
         }
-        rows.push(row);
+        Ok(row)
     }
-    if rows.is_empty() {
-        return Err(data.bad("must hold at least one row"));
-    }
-    let unmatched = unmatched.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
-    Ok((rows, unmatched))
 }
 
 fn size(sent: &Filled<'_>) -> usize {
@@ -142,22 +202,33 @@ struct Reader<'e, 'b> {
 /// What is wrong within a row, and where: `.device.id`.
 struct Misplaced {
     path: String,
-    reason: String,
+    fault: Fault,
 }
 
-impl From<String> for Misplaced {
-    fn from(reason: String) -> Misplaced {
-        Misplaced { path: String::new(), reason }
+/// What is wrong with a row.
+#[derive(Debug, Error)]
+enum Fault {
+    #[error("must be an object, not {0}")]
+    Kind(&'static str),
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    #[error(transparent)]
+    Unfit(#[from] FillError),
+}
+
+impl<T: Into<Fault>> From<T> for Misplaced {
+    fn from(fault: T) -> Misplaced {
+        Misplaced { path: String::new(), fault: fault.into() }
     }
 }
 
 impl<'b> Reader<'_, 'b> {
     fn row(&mut self, cursor: &mut Cursor<'b>) -> Result<Row<'b>, Misplaced> {
         if !cursor.at_object() {
-            return Err(format!("must be an object, not {}", cursor.skip().kind()).into());
+            return Err(Fault::Kind(cursor.skip().kind()).into());
         }
         let start = cursor.clone();
-        self.left = self.left.checked_sub(self.names).ok_or_else(|| TOO_MANY_VALUES.to_owned())?;
+        self.left = self.left.checked_sub(self.names).ok_or(Unread::TooManyValues)?;
         self.values = Vec::with_capacity(self.names + usize::from(self.whole));
         self.values.resize(self.names, Value::Null);
         self.literal.clear();
@@ -197,7 +268,7 @@ impl<'b> Reader<'_, 'b> {
             at += 1;
         }
         match new.then(|| duplicate(shape.iter().map(|(key, _)| key.as_ref()))).flatten() {
-            Some(key) => Err(duplicate_key(key).into()),
+            Some(key) => Err(Unread::Duplicate(key.to_owned()).into()),
             None => Ok(()),
         }
     }

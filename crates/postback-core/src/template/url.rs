@@ -210,13 +210,11 @@ impl UrlTemplate {
         })
     }
 
-    /// Whether an expression can write into the path: one before the first literal `?` that does not begin a query.
+    /// Whether an expression stands before the first literal `?`: it may write into the path, or join what is around it
+    /// by writing nothing.
     pub fn fills_path(&self) -> bool {
         let query = |part: &&Part| !matches!(part, Part::Literal(text) if text.contains('?'));
-        self.parts.iter().take_while(query).any(|part| match part {
-            Part::Literal(_) => false,
-            Part::Expression(expression) => expression.operator != Operator::Query,
-        })
+        self.parts.iter().take_while(query).any(|part| matches!(part, Part::Expression(_)))
     }
 }
 

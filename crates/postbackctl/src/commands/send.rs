@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use postback_core::{
     batch::{Source, encode},
     id::{LaneId, lane_name},
     queue::{Enqueue, Queue},
-    request::{Limits, Request, parse},
+    request::{Limits, Request, RequestErrors, parse},
 };
 use serde_json::{json, value::RawValue};
 
@@ -39,8 +39,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(queue: &Queue, args: &Args, output: &mut Output) -> anyhow::Result<bool> {
     let text = request_text(args)?;
     let limits = Limits { max_rows: 1, unmatched: String::new() };
-    let request = parse(text.as_bytes(), &limits)?;
+    let request = parse(text.as_bytes(), &limits).map_err(|errors| anyhow!(all(&errors)))?;
     if args.dry_run { show(&request, output) } else { store(queue, &request, output).await }
+}
+
+/// Every fault, each on its line.
+fn all(errors: &RequestErrors) -> String {
+    let lines: Vec<_> = errors.as_slice().iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 /// The request as a client would post it.

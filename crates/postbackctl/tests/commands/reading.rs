@@ -143,6 +143,22 @@ fn a_paused_fleet_says_by_whom_and_why_until_it_goes_on() {
 }
 
 #[test]
+fn what_is_wrong_with_a_postback_to_send_is_told_whole() {
+    let server = RedisServer::start();
+    let wrong = ["send", "get", "http://{x}.example/", "--header=Host: a", "--row", "7"];
+    for words in [&wrong[..], &[&wrong[..], &["--dry-run"]].concat()] {
+        let out = run(&server, words);
+        let error = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{error}");
+        let lines: Vec<_> =
+            error.lines().map(|line| line.split(": ").collect::<Vec<_>>()).collect();
+        assert_eq!(lines[0][..2], ["postbackctl", "endpoint.method"], "{error}");
+        let places: Vec<_> = lines[1..].iter().map(|line| line[0]).collect();
+        assert_eq!(places, ["endpoint.url", "endpoint.headers.Host", "data[0]"], "{error}");
+    }
+}
+
+#[test]
 fn wrong_usage_exits_with_2_and_a_redis_away_with_1() {
     let server = RedisServer::start();
     assert_eq!(run(&server, &["show", "no-id"]).status.code(), Some(2));

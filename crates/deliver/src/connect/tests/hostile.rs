@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use postback_core::endpoint::{BodyTemplate, Endpoint, EndpointTemplate, Method, Unmatched};
-
 use super::*;
 
 /// What a name server of the list's names would say.
@@ -18,15 +16,7 @@ fn test_dns(host: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// The addresses that a postback to this URL may go to.
 async fn judged(dialer: &Dialer, url: &str) -> Result<Vec<SocketAddr>, String> {
-    let template = EndpointTemplate {
-        method: Method::Get,
-        url: url.to_owned(),
-        headers: vec![],
-        body: BodyTemplate::None,
-        reference: None,
-        unmatched: Unmatched::Text(String::new()),
-    };
-    let endpoint = Endpoint::compile(template).map_err(|error| error.to_string())?;
+    let endpoint = endpoint(url).map_err(|error| error.to_string())?;
     dialer.addresses(endpoint.origin()).await.map_err(|why| format!("{why:?}"))
 }
 

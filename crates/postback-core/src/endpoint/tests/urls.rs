@@ -171,6 +171,31 @@ fn a_path_segment_of_dots_by_a_value_refuses_the_row() {
     check("/..{/v}", Value::Null, None);
     check("/..{?v}", text("ok"), None);
     check("/{v|..}", Value::Null, Some(".."));
+    // What a `{/v}` or `{?v}` without a value leaves to the segment before it.
+    check("{/v}..", Value::Null, Some(".."));
+    check("/a/{/v}..", Value::Null, Some(".."));
+    check("/a/.{/v}.", Value::Null, Some(".."));
+    check("/a/.{?v}.", Value::Null, Some(".."));
+    check("/a/{?v}.", Value::Null, Some("."));
+    check("/a{/v}/..", Value::Null, None);
+    check("/a/..{/v}/..", Value::Null, None);
+}
+
+#[test]
+fn a_value_that_means_something_in_urls_arrives_as_data() {
+    let check = |value: &str, expect: &str| {
+        let values = [("v", text(value)), ("url", text("http://b.com/"))];
+        let filled = target("http://a.com/p/{v}/{url:4}?q={v}", &values);
+        assert_eq!(filled.unwrap(), format!("/p/{expect}/http?q={expect}"), "{value:?}");
+    };
+    check("&admin=1#@127.0.0.1", "%26admin%3D1%23%40127.0.0.1");
+    check("x\r\nHost: b.com\r\n\r\n", "x%0D%0AHost%3A%20b.com%0D%0A%0D%0A");
+    check("../..", "..%2F..");
+    check("%2e%2e", "%252e%252e");
+    check("{url}", "%7Burl%7D");
+    check("//b.com\\@c.com:80", "%2F%2Fb.com%5C%40c.com%3A80");
+    check("?x=1;y", "%3Fx%3D1%3By");
+    check("\0\u{1b}[31m<script>", "%00%1B%5B31m%3Cscript%3E");
 }
 
 #[test]
