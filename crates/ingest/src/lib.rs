@@ -5,6 +5,7 @@
 
 mod accept;
 mod client;
+mod coalesce;
 pub mod config;
 mod door;
 mod idempotency;

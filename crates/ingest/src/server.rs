@@ -24,6 +24,7 @@ use postback_core::{
 
 use crate::{
     accept::Bounds,
+    coalesce::Coalescer,
     config::{Config, Listen},
     door::{Door, Doors},
     routes,
@@ -62,6 +63,7 @@ struct Shared {
     queue: Queue,
     trouble: Arc<Trouble>,
     bounds: web::Data<Bounds>,
+    coalesce: Duration,
 }
 
 /// Listens. Works without Redis; requests get 503 until it is there.
@@ -82,6 +84,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
                 unmatched: config.unmatched.clone(),
             },
         }),
+        coalesce: config.coalesce,
     };
     // Anything else may pass, and is in the log.
     let found = Store::new(&shared.queue, shared.trouble.clone())?.ready().await;
@@ -104,11 +107,12 @@ fn serve(
 ) -> anyhow::Result<(dev::Server, SocketAddr)> {
     let shared = shared.clone();
     let app = move || {
-        let Shared { queue, trouble, bounds } = shared.clone();
+        let Shared { queue, trouble, bounds, coalesce } = shared.clone();
         App::new()
             .data_factory(move || ready(Store::new(&queue, trouble.clone())))
             .app_data(bounds)
             .app_data(door.clone())
+            .app_data(web::Data::new(Coalescer::new(coalesce)))
             .wrap(from_fn(routes::frame))
             .configure(routes)
     };

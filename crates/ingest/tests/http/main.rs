@@ -5,6 +5,7 @@
 mod answers;
 mod backlog;
 mod bad_input;
+mod coalesce;
 mod dry_run;
 mod idempotency;
 mod options;
