@@ -32,7 +32,7 @@ fn body(path: &str, policy: &str, n: usize, rows: usize) -> String {
 /// One of many requests: its id and its body.
 type One = (String, String);
 
-/// Writes each on a connection of its own and only then reads.
+/// Writes each on a connection of its own and only then reads. What is named `key…` has an `Idempotency-Key`.
 fn send_all(front: &Front, requests: &[One]) -> Vec<Answer> {
     write_all(front, requests).into_iter().map(read).collect()
 }
@@ -41,7 +41,11 @@ fn write_all(front: &Front, requests: &[One]) -> Vec<TcpStream> {
     let write = |(id, body): &One| {
         let mut stream = TcpStream::connect(front.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let headers = [JSON, ("X-Request-Id", id), ("traceparent", &trace(id))];
+        let trace = trace(id);
+        let mut headers = vec![JSON, ("X-Request-Id", id), ("traceparent", &trace)];
+        if id.starts_with("key") {
+            headers.push(("Idempotency-Key", id));
+        }
         stream.write_all(&request("POST", "/i", &headers, body)).unwrap();
         stream
     };
@@ -218,6 +222,30 @@ async fn a_large_request_has_batches_of_its_own() {
         let is_small = |id: &String| id.starts_with("small");
         assert!(sources.len() == 1 || sources.iter().all(is_small), "{sources:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_with_an_idempotency_key_shares_with_nobody() {
+    let redis = RedisServer::start();
+    let front = Front::start(&redis.url_text(), &ON);
+    let one = |n: usize| {
+        let kind = if n.is_multiple_of(3) { "key" } else { "free" };
+        (format!("{kind}-{n}"), body("x", "{}", n, 1))
+    };
+    let requests: Vec<One> = (0..60).map(one).collect();
+    hold_up(&redis, Duration::from_millis(300));
+    send_all(&front, &requests).iter().for_each(|answer| drop(ids(answer)));
+    let stored = stored(&redis).await;
+    let (mut keyed, mut free) = (0, 0);
+    for batch in &stored {
+        let sources = Batch::decode(&batch.bytes).unwrap().sources;
+        match sources.iter().any(|source| source.request_id.starts_with("key")) {
+            true => assert_eq!(sources.len(), 1, "{sources:?}"),
+            false => free += 1,
+        }
+        keyed += usize::from(sources[0].request_id.starts_with("key"));
+    }
+    assert!(keyed == 20 && free < 20, "{keyed} and {free}");
 }
 
 #[tokio::test]
