@@ -11,7 +11,7 @@ use actix_web::{
     web,
 };
 use postback_core::{
-    batch::{self, EncodedBatch, Source},
+    batch::{EncodedBatch, EncodedRows, Source},
     id::{LaneId, lane_name},
     queue::{Enqueue, Enqueued, Once, Stored},
     request::{self, Limits, Request},
@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::{
     body::Bodies,
+    coalesce::{self, Coalescer, Way},
     dry_run,
     idempotency::{Key, Note},
     problem::Problem,
@@ -45,9 +46,17 @@ struct Prepared {
     lane: LaneId,
     name: String,
     delay: Duration,
-    batches: Vec<EncodedBatch>,
+    rows: ToStore,
     note: Note,
     once: Option<Once>,
+}
+
+/// A request's rows, encoded.
+enum ToStore {
+    /// In batches of their own.
+    Alone(Vec<EncodedBatch>),
+    /// In a batch that other requests may share.
+    Shared(Source, EncodedRows),
 }
 
 #[derive(Serialize)]
@@ -73,6 +82,7 @@ pub(crate) async fn accept(
     caller: web::ReqData<Caller>,
     store: web::Data<Store>,
     bounds: web::Data<Bounds>,
+    coalescer: web::Data<Coalescer>,
 ) -> Result<HttpResponse, Problem> {
     let received = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let is_dry_run = is_dry_run(&request)?;
@@ -93,17 +103,26 @@ pub(crate) async fn accept(
         first_row: 0,
     };
     let limits = bounds.limits.clone();
-    let work = move |body: &[u8]| prepare(body, &limits, &source, key.as_ref());
-    let (prepared, _held) = bounds.bodies.open(body, work).await?;
-    let request = Enqueue {
-        lane: prepared.lane,
-        name: &prepared.name,
-        delay: prepared.delay,
-        batches: &prepared.batches,
-        max_backlog: bounds.max_backlog,
+    let may_share = coalescer.is_on() && key.is_none();
+    let prepare = move |body: &[u8]| prepare(body, &limits, source, key.as_ref(), may_share);
+    let (prepared, _held) = bounds.bodies.open(body, prepare).await?;
+    let Prepared { lane, name, delay, rows, note, once } = prepared;
+    let (name, max_backlog) = (name.as_str(), bounds.max_backlog);
+    let way = Way { lane, name, delay, max_backlog };
+    let joined = match rows {
+        ToStore::Alone(batches) => Err(batches),
+        ToStore::Shared(source, rows) => coalescer.join(&store, way, source, rows),
     };
-    match store.enqueue(request, prepared.once.as_ref()).await? {
-        Stored::Now(batches) => Ok(accepted(&batches, prepared.note)),
+    let stored = match joined {
+        Ok(told) => Stored::Now(told.await?),
+        Err(batches) => {
+            let batches = &batches[..];
+            let request = Enqueue { lane, name, delay, batches, max_backlog };
+            store.enqueue(request, once.as_ref()).await?
+        }
+    };
+    match stored {
+        Stored::Now(batches) => Ok(accepted(&batches, note)),
         Stored::Before(batches, note) => {
             let note = serde_json::from_slice(&note)
                 .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
@@ -139,17 +158,22 @@ fn is_dry_run(request: &HttpRequest) -> Result<bool, Problem> {
 fn prepare(
     body: &[u8],
     limits: &Limits,
-    source: &Source,
+    source: Source,
     key: Option<&Key>,
+    may_share: bool,
 ) -> Result<Prepared, Problem> {
     let Request { endpoint, policy, delay, rows, unmatched } = request::parse(body, limits)?;
     let label = policy.label.as_deref();
     let note = Note { request_id: source.request_id.clone(), unmatched };
+    let encoded = EncodedRows::new(endpoint.template(), &policy, &rows);
     Ok(Prepared {
         lane: LaneId::of(endpoint.origin(), label),
         name: lane_name(endpoint.origin(), label),
         delay,
-        batches: batch::encode(endpoint.template(), &policy, source, &rows),
+        rows: match may_share && coalesce::is_small(&source, &encoded) {
+            true => ToStore::Shared(source, encoded),
+            false => ToStore::Alone(encoded.batches(&source)),
+        },
         once: key.map(|key| key.once(body, &note)).transpose()?,
         note,
     })

@@ -16,6 +16,8 @@ use postback_core::{
 
 pub use crate::{client::TrustedProxies, throttle::ClientRate};
 
+use crate::coalesce;
+
 /// Takes requests over HTTP and answers as soon as Redis has their rows.
 #[derive(Debug, Clone, Parser)]
 #[command(version)]
@@ -67,6 +69,10 @@ pub struct Config {
     /// What a placeholder without a value becomes, where neither it nor the request says
     #[arg(long, env = "INGEST_UNMATCHED", default_value = "")]
     pub unmatched: String,
+
+    /// Let small requests to the same endpoint share a batch; a time: the longest that one waits for others
+    #[arg(long, env = "INGEST_COALESCE", default_value = "on", num_args = 0..=1, default_missing_value = "on", value_name = "on|off|TIME", value_parser = coalesce::window)]
+    pub coalesce: Duration,
 }
 
 /// A key forgotten at once would be no key; what is kept for ever fills Redis.

@@ -6,6 +6,7 @@
 mod accept;
 mod body;
 mod client;
+mod coalesce;
 pub mod config;
 mod connection;
 mod door;

@@ -27,6 +27,7 @@ use self::listen::{Listener, Socket};
 use crate::{
     accept::Bounds,
     body::Bodies,
+    coalesce::Coalescer,
     config::{Config, Listen},
     connection::{Connection, LINGER},
     door::{Door, Doors},
@@ -70,6 +71,7 @@ struct Shared {
     queue: Queue,
     trouble: Arc<Trouble>,
     bounds: web::Data<Bounds>,
+    coalesce: Duration,
 }
 
 /// Listens. Works without Redis; requests get 503 until it is there.
@@ -90,6 +92,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
                 unmatched: config.unmatched.clone(),
             },
         }),
+        coalesce: config.coalesce,
     };
     // Anything else may pass, and is in the log.
     let found = Store::new(&shared.queue, shared.trouble.clone())?.ready().await;
@@ -155,11 +158,12 @@ fn http<S: Socket>(
     draining: &GracefulShutdownSignal,
     routes: fn(&mut web::ServiceConfig),
 ) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
-    let Shared { queue, trouble, bounds } = shared.clone();
+    let Shared { queue, trouble, bounds, coalesce } = shared.clone();
     let app = App::new()
         .data_factory(move || ready(Store::new(&queue, trouble.clone())))
         .app_data(bounds)
         .app_data(door.clone())
+        .app_data(web::Data::new(Coalescer::new(coalesce)))
         .wrap(from_fn(routes::frame))
         .configure(routes)
         .into_factory()

@@ -12,7 +12,7 @@ mod lanes;
 mod latency;
 mod limit;
 pub(crate) mod measure;
-mod stack;
+pub(crate) mod stack;
 pub(crate) mod table;
 mod tls;
 
@@ -142,10 +142,17 @@ impl Trial {
 
 /// Runs the trials and prints the table; fails when a trial could not be run. A goal that is missed is a figure.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    until_stopped(measure_all(&options)).await
+}
+
+/// Runs trials until they are over or a signal comes.
+pub(crate) async fn until_stopped(
+    trials: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // Dropped at a signal, the trials stop what they started.
     tokio::select! {
-        done = measure_all(&options) => done,
+        done = trials => done,
         _ = term.recv() => anyhow::bail!("stopped by a signal"),
         _ = int.recv() => anyhow::bail!("stopped by a signal"),
     }

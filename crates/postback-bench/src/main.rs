@@ -1,9 +1,11 @@
 //! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), what partners in
-//! trouble cost the others (`isolation`), and faults staged on the whole stack (`chaos`).
+//! trouble cost the others (`isolation`), what requests that share a batch save (`coalesce`), and faults staged on the
+//! whole stack (`chaos`).
 //!
 //! For the demo, tests and measurements; not published. What each command does lives in its file.
 
 mod chaos;
+mod coalesce;
 mod isolation;
 mod load;
 mod sink;
@@ -22,6 +24,8 @@ enum Command {
     Load(load::Options),
     /// Measure what hosts in trouble cost the others, on a stack of its own.
     Isolation(isolation::Options),
+    /// Measure what it costs and brings that small requests share a batch, on a stack of its own.
+    Coalesce(coalesce::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -33,6 +37,7 @@ fn main() -> anyhow::Result<()> {
             Command::Sink(options) => sink::run(options).await,
             Command::Load(options) => load::run(options).await,
             Command::Isolation(options) => isolation::run(options).await,
+            Command::Coalesce(options) => coalesce::run(options).await,
         }
     })
 }

@@ -2,7 +2,10 @@
 //!
 //! Layout: version (1 byte), rows (2 bytes, big-endian), length before compression (4 bytes, 0: stored
 //! plain), then the head in postcard, then each row in postcard behind its length. The first three bytes
-//! keep their meaning in every version: the queue's scripts read the row count from them.
+//! keep their meaning in every version: the queue's scripts read the row count from them. The head is endpoint, policy
+//! and sources, in this order.
+//!
+//! How it is written is in `batch/encode.rs`.
 
 use std::cell::RefCell;
 
@@ -14,6 +17,12 @@ use crate::{
     policy::Policy,
     value::{Row, read_row},
 };
+
+mod encode;
+#[cfg(test)]
+mod tests;
+
+pub use self::encode::{EncodedRows, encode, join};
 
 /// The version written.
 pub const VERSION: u8 = 1;
@@ -70,13 +79,6 @@ struct Head {
     sources: Vec<Source>,
 }
 
-#[derive(Serialize)]
-struct HeadRef<'a> {
-    endpoint: &'a EndpointTemplate,
-    policy: &'a Policy,
-    sources: &'a [Source],
-}
-
 /// A batch as deliver works with it.
 #[derive(Debug)]
 pub struct Batch {
@@ -88,50 +90,6 @@ pub struct Batch {
     pub sources: Vec<Source>,
     plain: Vec<u8>,
     rows: Vec<(u32, u32)>,
-}
-
-/// Splits the rows of one request into batches and encodes each.
-pub fn encode(
-    endpoint: &EndpointTemplate,
-    policy: &Policy,
-    source: &Source,
-    rows: &[Row<'_>],
-) -> Vec<EncodedBatch> {
-    // Plain data in memory: postcard has no way to fail on these types.
-    let head =
-        postcard::to_allocvec(&HeadRef { endpoint, policy, sources: std::slice::from_ref(source) })
-            .unwrap_or_default();
-    let mut batches = Vec::with_capacity(rows.len() / MAX_ROWS + 1);
-    let (mut plain, mut count) = (head.clone(), 0u16);
-    for row in rows {
-        let row = postcard::to_allocvec(row).unwrap_or_default();
-        if count > 0 && (usize::from(count) == MAX_ROWS || plain.len() + row.len() + 5 > MAX_BYTES)
-        {
-            batches.push(seal(&plain, count));
-            plain.truncate(head.len());
-            count = 0;
-        }
-        let mut length = [0; 10];
-        plain.extend_from_slice(postcard::to_slice(&row.len(), &mut length).unwrap_or_default());
-        plain.extend_from_slice(&row);
-        count += 1;
-    }
-    if count > 0 {
-        batches.push(seal(&plain, count));
-    }
-    batches
-}
-
-fn seal(plain: &[u8], rows: u16) -> EncodedBatch {
-    let packed = compress(plain).filter(|packed| packed.len() < plain.len());
-    let length = packed.as_ref().map_or(0, |_| u32::try_from(plain.len()).unwrap_or_default());
-    let content = packed.as_deref().unwrap_or(plain);
-    let mut bytes = Vec::with_capacity(PREFIX + content.len());
-    bytes.push(VERSION);
-    bytes.extend_from_slice(&rows.to_be_bytes());
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(content);
-    EncodedBatch { rows, bytes }
 }
 
 thread_local! {
@@ -213,80 +171,5 @@ impl Batch {
     pub fn source(&self, row: u16) -> &Source {
         let after = self.sources.partition_point(|source| source.first_row <= row);
         &self.sources[after.saturating_sub(1)]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::borrow::Cow;
-
-    use super::*;
-    use crate::{
-        endpoint::{BodyTemplate, Method, Unmatched},
-        value::Value,
-    };
-
-    fn template() -> EndpointTemplate {
-        EndpointTemplate {
-            method: Method::Get,
-            url: "http://a.com/x?k={k}".into(),
-            headers: vec![],
-            body: BodyTemplate::None,
-            reference: None,
-            unmatched: Unmatched::Text(String::new()),
-        }
-    }
-
-    fn source() -> Source {
-        Source { request_id: "r".into(), traceparent: None, received_at_ms: 1, first_row: 0 }
-    }
-
-    fn text(text: String) -> Row<'static> {
-        vec![Value::Text(Cow::Owned(text))]
-    }
-
-    fn encoded(rows: &[Row<'_>]) -> Vec<EncodedBatch> {
-        encode(&template(), &Policy::default(), &source(), rows)
-    }
-
-    #[test]
-    fn rows_come_back_as_they_went_in() {
-        let rows: Vec<_> = (0..600).map(|i| text(format!("value {i}"))).collect();
-        let batches = encoded(&rows);
-        assert_eq!(batches.iter().map(|b| b.rows).collect::<Vec<_>>(), [256, 256, 88]);
-        let mut back = vec![];
-        for batch in &batches {
-            let batch = Batch::decode(&batch.bytes).unwrap();
-            assert_eq!(batch.endpoint.template(), &template());
-            back.extend((0..batch.len()).map(|i| format!("{:?}", batch.row(i).unwrap())));
-        }
-        assert_eq!(back, rows.iter().map(|row| format!("{row:?}")).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_batch_stays_under_64_kib_and_a_larger_row_is_alone() {
-        let rows = [
-            text("a".repeat(40_000)),
-            text("b".repeat(40_000)),
-            text("c".repeat(200_000)),
-            text("d".into()),
-        ];
-        assert_eq!(encoded(&rows).iter().map(|b| b.rows).collect::<Vec<_>>(), [1, 1, 1, 1]);
-    }
-
-    #[test]
-    fn what_is_no_batch_is_refused_without_a_panic() {
-        let good = encoded(&[text("x".repeat(300))]).remove(0).bytes;
-        for cut in 0..good.len() {
-            assert!(Batch::decode(&good[..cut]).is_err(), "cut at {cut}");
-        }
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 0x55;
-            drop(Batch::decode(&bad));
-        }
-        let mut newer = good;
-        newer[0] = 9;
-        assert!(matches!(Batch::decode(&newer), Err(BatchError::Version(9))));
     }
 }

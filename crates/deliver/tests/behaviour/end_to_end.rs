@@ -38,13 +38,22 @@ impl Ingest {
     }
 
     fn post(&self, body: &Value) -> (u16, Value) {
+        Ingest::read(self.write(body, ""))
+    }
+
+    /// Asks and does not wait for the answer.
+    fn write(&self, body: &Value, headers: &str) -> UnixStream {
         let body = body.to_string();
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         let head = format!(
-            "POST /ingest.php HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            "POST /ingest.php HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all((head + &body).as_bytes()).unwrap();
+        stream
+    }
+
+    fn read(mut stream: UnixStream) -> (u16, Value) {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -120,4 +129,49 @@ async fn a_request_of_ten_thousand_rows_is_forty_batches_and_each_row_arrives_on
     let first = format!("{}-0", answer["batches"][0]["id"].as_str().unwrap());
     let shown = stack.queue.postback(first.parse().unwrap()).await.unwrap().unwrap();
     assert!(shown.url.ends_with("/d?n=0"), "{}", shown.url);
+}
+
+#[tokio::test]
+async fn rows_of_requests_that_share_a_batch_arrive_once_each_and_the_log_knows_their_requests() {
+    let mut stack = Stack::start();
+    let ingest = Ingest::start(&stack);
+    // Held up in Redis, requests gather.
+    stack.redis_command(&["CLIENT", "PAUSE", "300", "WRITE"]);
+    let trace = |n: usize| format!("00-{:032x}", n + 1);
+    let asked: Vec<UnixStream> = (0..100)
+        .map(|n| {
+            let body = request(&stack, "/d?n={n}", json!([{"n": n}]));
+            let trace = trace(n);
+            let headers =
+                format!("X-Request-Id: r-{n}\r\ntraceparent: {trace}-00f067aa0ba902b7-01\r\n");
+            ingest.write(&body, &headers)
+        })
+        .collect();
+    let mut batches = BTreeSet::new();
+    let mut expected = BTreeSet::new();
+    for (n, stream) in asked.into_iter().enumerate() {
+        let (status, answer) = Ingest::read(stream);
+        assert_eq!((status, &answer["request_id"]), (202, &json!(format!("r-{n}"))));
+        let batch = &answer["batches"][0];
+        batches.insert(batch["id"].as_str().unwrap().to_owned());
+        let id = format!("{}-{}", batch["id"].as_str().unwrap(), batch["first"]);
+        expected.insert((id, format!("/d?n={n}"), trace(n)));
+    }
+    assert!(batches.len() < 50, "{} batches", batches.len());
+    stack.deliver(&[]);
+    stack.until(SOON, "delivery", |stats| stats.delivered == 100).await;
+    let arrived = stack.seen().into_iter().map(|seen| {
+        let trace = seen.headers["traceparent"][..35].to_owned();
+        (seen.id().to_owned(), seen.target, trace)
+    });
+    let arrived: Vec<_> = arrived.collect();
+    assert_eq!((arrived.len(), arrived.into_iter().collect()), (100, expected.clone()));
+    for (id, target, _) in expected {
+        let request = format!("r-{}", target.rsplit_once('=').unwrap().1);
+        let logged = stack.queue.postback(id.parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((logged.request_id, logged.attempts.len()), (request, 1), "{id}");
+        assert!(logged.url.ends_with(&target), "{}", logged.url);
+    }
+    let found = stack.queue.find("r-42").await.unwrap();
+    assert!(found.len() == 1 && found[0].url.ends_with("/d?n=42"), "{found:?}");
 }

@@ -6,6 +6,7 @@ mod answers;
 mod backlog;
 mod bad_input;
 mod body;
+mod coalesce;
 mod dry_run;
 mod edges;
 mod faults;

@@ -21,7 +21,7 @@ const PAGE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// CPU seconds, user and system, that a process has used.
-pub(super) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+pub(crate) fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     // The name in brackets may hold anything; utime and stime are the 14th and 15th field.
@@ -153,7 +153,7 @@ pub(super) async fn until_arrived(
 
 /// The value below which so many thousandths of `all` values lie, of which the least are here, sorted; `None` where
 /// it is not among them.
-pub(super) fn per_mille(sorted: &[u64], all: usize, mille: usize) -> Option<u64> {
+pub(crate) fn per_mille(sorted: &[u64], all: usize, mille: usize) -> Option<u64> {
     let rank = (all * mille).div_ceil(1000);
     sorted.get(rank.saturating_sub(1)).copied()
 }

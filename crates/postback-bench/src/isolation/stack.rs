@@ -21,38 +21,38 @@ const START: Duration = Duration::from_secs(30);
 
 /// What a stack is made of.
 #[derive(Debug, Default)]
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// Further options of the sink.
-    pub(super) sink: &'a [&'a str],
+    pub(crate) sink: &'a [&'a str],
     /// Whether the sink writes its journal.
-    pub(super) journal: bool,
+    pub(crate) journal: bool,
     /// Whether the sink has TLS, and deliver trusts its certificate.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// Further options of each `deliver`.
-    pub(super) deliver: &'a [&'a str],
+    pub(crate) deliver: &'a [&'a str],
 }
 
 /// A running stack.
 #[derive(Debug)]
-pub(super) struct Stack {
+pub(crate) struct Stack {
     // In the order in which they are to be stopped.
-    pub(super) delivers: Vec<Program>,
-    pub(super) sink: Program,
-    pub(super) redis: RedisServer,
+    pub(crate) delivers: Vec<Program>,
+    pub(crate) sink: Program,
+    pub(crate) redis: RedisServer,
     /// Where the delivers serve their figures.
-    pub(super) metrics: Vec<SocketAddr>,
+    pub(crate) metrics: Vec<SocketAddr>,
     /// The port of the sink, on every loopback address.
-    pub(super) port: u16,
-    pub(super) journal: PathBuf,
-    pub(super) ca_file: Option<PathBuf>,
+    pub(crate) port: u16,
+    pub(crate) journal: PathBuf,
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// A child process that is killed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Program(Child);
+pub(crate) struct Program(pub(crate) Child);
 
 impl Program {
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -66,14 +66,14 @@ impl Drop for Program {
 }
 
 /// The path of a program of this workspace: beside the running one.
-pub(super) fn beside(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     anyhow::ensure!(path.exists(), "{name} is missing beside this program: build the workspace");
     Ok(path)
 }
 
 /// A command that runs a program of this workspace with as many descriptors as the hard limit allows.
-fn program(name: &str) -> anyhow::Result<Command> {
+pub(crate) fn program(name: &str) -> anyhow::Result<Command> {
     let mut command = Command::new("sh");
     command.args(["-c", r#"ulimit -Sn "$(ulimit -Hn)"; exec "$0" "$@""#]).arg(beside(name)?);
     Ok(command)
@@ -81,7 +81,7 @@ fn program(name: &str) -> anyhow::Result<Command> {
 
 impl Stack {
     /// Starts Redis and the sink.
-    pub(super) fn start(plan: &Plan<'_>) -> anyhow::Result<Stack> {
+    pub(crate) fn start(plan: &Plan<'_>) -> anyhow::Result<Stack> {
         let redis = RedisServer::start();
         let journal = redis.dir().join("journal");
         let ca_file = plan.tls.then(|| redis.dir().join("ca.pem"));
@@ -104,14 +104,14 @@ impl Stack {
     }
 
     /// Starts Redis, the sink and one `deliver`.
-    pub(super) async fn start_with_deliver(plan: &Plan<'_>) -> anyhow::Result<Stack> {
+    pub(crate) async fn start_with_deliver(plan: &Plan<'_>) -> anyhow::Result<Stack> {
         let mut stack = Stack::start(plan)?;
         stack.deliver(plan.deliver).await?;
         Ok(stack)
     }
 
     /// Starts a further `deliver` and waits until it is ready.
-    pub(super) async fn deliver(&mut self, options: &[&str]) -> anyhow::Result<()> {
+    pub(crate) async fn deliver(&mut self, options: &[&str]) -> anyhow::Result<()> {
         let metrics = free_port()?;
         let mut command = program("deliver")?;
         command.env("REDIS_URL", self.redis.url_text()).env("RUST_LOG", "error");
@@ -131,17 +131,17 @@ impl Stack {
     }
 
     /// The queue, over a connection of its own.
-    pub(super) fn queue(&self) -> anyhow::Result<Queue> {
+    pub(crate) fn queue(&self) -> anyhow::Result<Queue> {
         Ok(Queue::open(&self.redis.url(), "pb", 1)?)
     }
 
     /// Where the sink tells what it counted.
-    pub(super) fn sink_address(&self) -> SocketAddr {
+    pub(crate) fn sink_address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 }
 
 /// A port that was free just now: deliver does not tell which one it was given.
-fn free_port() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

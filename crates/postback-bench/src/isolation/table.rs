@@ -25,12 +25,12 @@ impl Figure {
 }
 
 /// A number with so many digits after the point.
-pub(super) fn digits(number: f64, digits: usize) -> String {
+pub(crate) fn digits(number: f64, digits: usize) -> String {
     format!("{number:.digits$}")
 }
 
 /// Microseconds as milliseconds.
-pub(super) fn millis(us: u64) -> String {
+pub(crate) fn millis(us: u64) -> String {
     digits(us as f64 / 1000.0, 2)
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
 }
 
 /// What a reader must know to compare: the machine, the programs and how they were built.
-pub(super) fn conditions(options: &str) -> String {
+pub(crate) fn conditions(options: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
