@@ -123,9 +123,10 @@ fn memory_that_ends_in_the_middle_of_a_request_leaves_it_stored_whole_or_not_at_
     };
     let refused_by = |answer: &Answer| answer.json()["detail"].as_str().unwrap().to_owned();
     let (mut whole, mut why) = (0, Vec::new());
-    for _ in 0..40 {
-        // Room for about half of it; what one thread knows of the memory may be a second old.
-        ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", &(used(&redis) + 100_000).to_string()]);
+    // From no room to plenty, so that it ends before, within and after what one needs, its way in included.
+    for n in 0..40 {
+        let room = used(&redis) + n * 50_000;
+        ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", &room.to_string()]);
         let answer = front.post("/ingest", &body());
         match answer.status {
             202 => whole += 1,
