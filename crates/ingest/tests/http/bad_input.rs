@@ -2,15 +2,10 @@
 
 use std::fmt::Write;
 
-use postback_core::testing::RedisServer;
-
-use crate::support::{Answer, Front, GOOD, JSON, ask, keys, request, send};
-
-fn front(options: &[&str]) -> (RedisServer, Front) {
-    let redis = RedisServer::start();
-    let front = Front::start(&redis.url_text(), options);
-    (redis, front)
-}
+use crate::{
+    answers::front,
+    support::{Answer, Front, GOOD, JSON, ask, keys, request, send},
+};
 
 /// Posts bytes that need not be text.
 fn post(front: &Front, path: &str, body: &[u8]) -> Answer {

@@ -11,6 +11,7 @@ mod dry_run;
 mod edges;
 mod faults;
 mod idempotency;
+mod inert;
 mod many;
 mod openapi;
 mod options;
