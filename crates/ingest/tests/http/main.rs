@@ -16,6 +16,7 @@ mod many;
 mod openapi;
 mod options;
 mod process;
+mod slow_redis;
 mod support;
 mod throttle;
 mod tokens;
