@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use postback_core::inert;
 use serde::Serialize;
 
 /// Where a command writes.
@@ -27,7 +28,7 @@ impl Output {
     /// Writes one document.
     pub(crate) fn document(&mut self, document: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(document).context("cannot write as JSON")?;
-        writeln!(self.out, "{}", inert_json(&text))?;
+        writeln!(self.out, "{}", inert::json(&text))?;
         self.out.flush().context("cannot write to standard output")
     }
 
@@ -53,27 +54,9 @@ impl Output {
 }
 
 fn escape(c: char) -> impl Iterator<Item = char> {
-    let (escaped, kept) = if moves(c) { (Some(c.escape_unicode()), None) } else { (None, Some(c)) };
+    let (escaped, kept) =
+        if inert::moves(c) { (Some(c.escape_unicode()), None) } else { (None, Some(c)) };
     escaped.into_iter().flatten().chain(kept)
-}
-
-/// A control character, or one that reverses or hides text (Unicode's bidirectional controls).
-fn moves(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// The same JSON, in which such characters are escaped; serde_json leaves those from U+007F up as they are.
-fn inert_json(text: &str) -> String {
-    let mut inert = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            // They are all in strings, and need no surrogates.
-            _ if c >= '\u{7f}' && moves(c) => inert += &format!("\\u{:04x}", u32::from(c)),
-            _ => inert.push(c),
-        }
-    }
-    inert
 }
 
 /// A line on standard error that tells how far long work is: on a terminal always the same line, elsewhere one now
@@ -129,14 +112,5 @@ mod tests {
     fn nothing_moves_the_cursor() {
         let inert: String = "a\u{1b}[2J\r\nb\u{202e}é".chars().flat_map(escape).collect();
         assert_eq!(inert, "a\\u{1b}[2J\\u{d}\\u{a}b\\u{202e}é");
-    }
-
-    #[test]
-    fn nothing_in_a_document_moves_the_cursor_and_it_stays_the_same() {
-        let text = "a\u{1b}[2J\r\n\u{7f}\u{9b}1m\u{202e}é😀";
-        let json = inert_json(&serde_json::to_string_pretty(&[text]).unwrap());
-        assert!(!json.contains(|c| moves(c) && c != '\n'), "{json:?}");
-        assert!(json.contains(r"\u007f\u009b1m\u202eé😀"), "{json}");
-        assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [text]);
     }
 }
