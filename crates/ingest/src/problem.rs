@@ -7,6 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use postback_core::{
+    inert,
     queue::QueueError,
     request::{ErrorKind, RequestErrors},
 };
@@ -110,7 +111,9 @@ impl Problem {
             request_id,
             errors: self.errors.as_deref().map(faults).unwrap_or_default(),
         };
-        response.insert_header((header::CONTENT_TYPE, "application/problem+json")).json(body)
+        // Names and values of a request are quoted in it.
+        let text = inert::json(&serde_json::to_string(&body).unwrap_or_default());
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json")).body(text)
     }
 }
 

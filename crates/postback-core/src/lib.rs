@@ -8,6 +8,7 @@ pub mod batch;
 pub mod descriptors;
 pub mod endpoint;
 pub mod id;
+pub mod inert;
 pub mod logging;
 pub mod options;
 pub mod policy;

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use env_logger::{Builder, Env};
 
+use crate::inert::moves;
+
 /// Our own `info` and the libraries' `warn`; but not each client that sends no HTTP or goes away, which are errors to
 /// actix-http.
 const DEFAULT: &str = "warn,ingest=info,deliver=info,postback_core=info,actix_http::h1=off";
@@ -22,9 +24,7 @@ fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            _ if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                out.extend(c.escape_default());
-            }
+            _ if moves(c) => out.extend(c.escape_default()),
             _ => out.push(c),
         }
     }

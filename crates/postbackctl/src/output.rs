@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use postback_core::inert;
 use serde::Serialize;
 
 /// Where a command writes.
@@ -26,8 +27,9 @@ impl Output {
 
     /// Writes one document.
     pub(crate) fn document(&mut self, document: &impl Serialize) -> anyhow::Result<()> {
-        serde_json::to_writer_pretty(&mut self.out, document).map_err(io::Error::from)?;
-        self.line("")
+        let text = serde_json::to_string_pretty(document).context("cannot write as JSON")?;
+        writeln!(self.out, "{}", inert::json(&text))?;
+        self.out.flush().context("cannot write to standard output")
     }
 
     /// Writes a line; control characters of the text are escaped.
@@ -52,10 +54,8 @@ impl Output {
 }
 
 fn escape(c: char) -> impl Iterator<Item = char> {
-    // Also the characters that reverse or hide text (Unicode's bidirectional controls).
-    let moves = c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let (escaped, kept) = if moves { (Some(c.escape_unicode()), None) } else { (None, Some(c)) };
+    let (escaped, kept) =
+        if inert::moves(c) { (Some(c.escape_unicode()), None) } else { (None, Some(c)) };
     escaped.into_iter().flatten().chain(kept)
 }
 

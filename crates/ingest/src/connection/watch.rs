@@ -98,3 +98,48 @@ impl Watch {
         (!matches!(self.phase.get(), Phase::Request { .. })).then(|| self.until.get())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That a watch has this phase, and that it ends in about this time.
+    fn check(watch: &Watch, phase: Phase, time: Option<Duration>) {
+        assert_eq!(watch.phase(), phase);
+        let left = watch.deadline().map(|until| until.saturating_duration_since(Instant::now()));
+        match (left, time) {
+            (Some(left), Some(time)) => assert!(left <= time && left >= time / 2, "{left:?}"),
+            (left, time) => assert_eq!(left, time, "{phase:?}"),
+        }
+    }
+
+    #[test]
+    fn each_phase_has_its_time() {
+        let watch = Watch::new();
+        check(&watch, Phase::Quiet, Some(HEAD_TIME));
+        watch.has_heard();
+        check(&watch, Phase::Head, Some(HEAD_TIME));
+        watch.body_is_read();
+        check(&watch, Phase::Request { body_is_read: true }, None);
+        assert!(!watch.is_answered(false));
+        check(&watch, Phase::Quiet, Some(KEEP_ALIVE));
+        watch.has_heard();
+        check(&watch, Phase::Head, Some(HEAD_TIME));
+        watch.body_is_read();
+        assert!(watch.is_answered(true));
+        check(&watch, Phase::Last, Some(LINGER));
+    }
+
+    #[test]
+    fn nginx_closes_a_quiet_connection_before_ingest_does() {
+        let nginx = include_str!("../../../../nginx/nginx.conf.in");
+        let upstreams =
+            nginx.split("\n    upstream ").skip(1).map(|text| text.split_once('}').unwrap().0);
+        let times: Vec<u64> = upstreams
+            .map(|text| text.split_once("keepalive_timeout ").unwrap().1)
+            .map(|text| text.split_once("s;").unwrap().0.parse().unwrap())
+            .collect();
+        assert_eq!(times.len(), 2);
+        assert!(times.iter().all(|time| Duration::from_secs(time + 5) < KEEP_ALIVE), "{times:?}");
+    }
+}

@@ -178,7 +178,9 @@ fn another_path_gets_404_and_another_method_405_with_allow() {
     for path in ["/", "/x", "/I", "/i/", "/i2", "/ingest/x", "/metrics", "/in_gest"] {
         problem(&front.post(path, GOOD), 404, "not_found");
     }
-    for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
+    for method in
+        ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW", "get", "post", "CONNECT", "TRACE"]
+    {
         let answer = send(front.address, &request(method, "/ingest", &[JSON], GOOD));
         problem(&answer, 405, "method_not_allowed");
         assert_eq!(answer.header("allow"), Some("POST"), "{method}");

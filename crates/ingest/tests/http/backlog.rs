@@ -5,13 +5,10 @@ use std::time::{Duration, Instant};
 
 use postback_core::testing::RedisServer;
 
-use crate::support::{Answer, Front, GOOD, ask};
-
-fn front(options: &[&str]) -> (RedisServer, Front) {
-    let redis = RedisServer::start();
-    let front = Front::start(&redis.url_text(), options);
-    (redis, front)
-}
+use crate::{
+    answers::front,
+    support::{Answer, Front, GOOD, ask},
+};
 
 fn full(answer: &Answer, what: &str) -> u64 {
     assert_eq!(answer.status, 503, "{answer:?}");

@@ -4,13 +4,10 @@ use std::thread;
 
 use postback_core::testing::RedisServer;
 
-use crate::support::{Answer, Front, GOOD, JSON, ask, keys, request, send};
-
-fn front(options: &[&str]) -> (RedisServer, Front) {
-    let redis = RedisServer::start();
-    let front = Front::start(&redis.url_text(), options);
-    (redis, front)
-}
+use crate::{
+    answers::front,
+    support::{Answer, Front, GOOD, JSON, ask, keys, request, send},
+};
 
 fn post(front: &Front, key: &str, body: &str) -> Answer {
     let headers = [JSON, ("Idempotency-Key", key)];

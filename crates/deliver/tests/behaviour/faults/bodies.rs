@@ -51,8 +51,8 @@ async fn check(stack: &Stack, kind: &str, id: PostbackId) {
     assert!(!text.contains(moves), "{kind}: {text:?}");
     assert!(text.contains(&id.to_string()) && text.contains("200"), "{kind}: {text}");
     let json = postbackctl(stack, &["show", "--json", &id.to_string()]);
-    // JSON escapes what is below U+0020 and must give the body back as it is stored.
-    assert!(!json.contains('\u{1b}') && !json.contains('\0'), "{kind}: {json:?}");
+    // Escaped, it must give the body back as it is stored.
+    assert!(!json.contains(moves), "{kind}: {json:?}");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["attempts"][0]["response_body"], body, "{kind}");
 }
