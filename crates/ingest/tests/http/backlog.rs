@@ -99,6 +99,33 @@ fn a_redis_that_is_nearly_full_gets_no_more_and_takes_again_when_there_is_room()
     }
 }
 
+#[test]
+fn with_little_memory_left_a_client_waits_for_what_is_over_and_not_for_the_whole_backlog() {
+    let (redis, front) = front(&[]);
+    assert_eq!(front.post("/ingest", GOOD).status, 202);
+    ask::<u64>(&redis, &["SETRANGE", "other", "20000000", "x"]);
+    // As when 200,000 rows of 100 bytes waited and 5,000 to 10,000 a second were sent.
+    for (field, n) in [("bytes", "20000000"), ("pending", "200000")] {
+        ask::<u64>(&redis, &["HINCRBY", "pb:{0}:stats", field, n]);
+    }
+    let minute = ask::<(u64, u64)>(&redis, &["TIME"]).0 / 60;
+    for n in minute - 1..=minute + 1 {
+        ask::<u64>(&redis, &["HINCRBY", &format!("pb:{{0}}:minute:{n}"), "delivered", "300000"]);
+    }
+    // About 700,000 bytes over 94 %.
+    ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", &(used(&redis) * 103 / 100).to_string()]);
+    let since = Instant::now();
+    let refused = loop {
+        let answer = front.post("/ingest", GOOD);
+        if answer.status != 202 {
+            break answer;
+        }
+        assert!(since.elapsed() < Duration::from_secs(10), "still taken");
+    };
+    let seconds = full(&refused, "redis's memory is full");
+    assert!((1..=3).contains(&seconds), "{seconds} s, and 20 to 40 for all");
+}
+
 /// Texts that zstd cannot make shorter.
 fn noise(seed: &mut u64) -> String {
     let mut text = String::new();
