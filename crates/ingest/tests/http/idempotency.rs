@@ -167,6 +167,22 @@ fn answers_count_against_the_backlog_until_their_time_is_over() {
 }
 
 #[test]
+fn an_answer_that_a_newer_version_kept_is_not_told_as_nothing_stored() {
+    let (redis, front) = front(&[]);
+    let first = post(&front, "k", GOOD);
+    let kept: Vec<String> = ask(&redis, &["KEYS", "pb:{0}:idem:*"]);
+    let version = |version: &str| ask::<u64>(&redis, &["SETRANGE", &kept[0], "0", version]);
+    version("\u{2}");
+    let before = (keys(&redis), bytes(&redis));
+    let refused = post(&front, "k", GOOD);
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &"unknown".into()), "{refused:?}");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("with the same Idempotency-Key"));
+    assert_eq!((keys(&redis), bytes(&redis)), before);
+    version("\u{1}");
+    assert_eq!(post(&front, "k", GOOD).body, first.body);
+}
+
+#[test]
 fn a_key_is_one_text_of_255_ascii_characters_at_most() {
     let (redis, front) = front(&[]);
     let before = keys(&redis);

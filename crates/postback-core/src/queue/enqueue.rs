@@ -43,7 +43,12 @@ impl From<QueueError> for EnqueueError {
 impl QueueError {
     /// Of an [`Queue::enqueue`]: rows may have been stored nevertheless.
     pub fn is_unknown(&self) -> bool {
-        matches!(self, QueueError::Redis(RedisFailure::Lost(_) | RedisFailure::Failed(_)))
+        // An answer that is not understood came from a script that has run: a newer version may have kept it for the key.
+        matches!(
+            self,
+            QueueError::Redis(RedisFailure::Lost(_) | RedisFailure::Failed(_))
+                | QueueError::Answer(_)
+        )
     }
 }
 
