@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use postback_core::testing::RedisServer;
 
-use crate::support::{Answer, Front, GOOD, ask};
+use crate::support::{Answer, Front, GOOD, JSON, ask, request, send};
 
 fn front(options: &[&str]) -> (RedisServer, Front) {
     let redis = RedisServer::start();
@@ -60,6 +60,30 @@ fn a_client_is_told_to_come_when_there_is_room_by_what_is_delivered() {
         ask::<u64>(&redis, &["HINCRBY", &minute(now / 60 + n), "delivered", "2000000"]);
     }
     assert_eq!(full(&front.post("/ingest", GOOD), "the backlog is full"), 1);
+}
+
+#[test]
+fn a_backlog_full_of_kept_answers_is_not_expected_to_drain_with_the_rows() {
+    let (redis, front) = front(&["--max-backlog", "8KiB"]);
+    let minute = format!("pb:{{0}}:minute:{}", ask::<(u64, u64)>(&redis, &["TIME"]).0 / 60);
+    for n in 0.. {
+        let headers = [JSON, ("Idempotency-Key", &n.to_string())];
+        let answer = send(front.address, &request("POST", "/i", &headers, GOOD));
+        if answer.status != 202 {
+            assert!(n > 10, "{n}: {answer:?}");
+            assert_eq!(full(&answer, "the backlog is full"), 60);
+            break;
+        }
+        // As when its rows had been delivered at once.
+        let id = answer.json()["batches"][0]["id"].as_str().unwrap().to_owned();
+        let batch = format!("pb:{{0}}:batch:{id}");
+        let size = -ask::<i64>(&redis, &["STRLEN", &batch]);
+        ask::<u64>(&redis, &["DEL", &batch]);
+        for (field, n) in [("bytes", size), ("pending", -2), ("delivered", 2)] {
+            ask::<i64>(&redis, &["HINCRBY", "pb:{0}:stats", field, &n.to_string()]);
+        }
+        ask::<i64>(&redis, &["HINCRBY", &minute, "delivered", "2"]);
+    }
 }
 
 #[test]

@@ -26,16 +26,18 @@ fn refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.json()["code"], code, "{answer:?}");
 }
 
-/// What the counter of bytes must say: every batch, every row's state, every kept answer with what it costs beside.
+/// What the counter of bytes must say: every batch, every row's state, every kept answer with what it costs beside. Of
+/// it that of answers: the answers alone.
 fn bytes(redis: &RedisServer) -> (u64, u64) {
-    let counted = ask::<Option<u64>>(redis, &["HGET", "pb:{0}:stats", "bytes"]).unwrap_or_default();
-    let mut held = 0;
-    for (kind, more) in [("batch", 0), ("rows", 0), ("idem", 280)] {
-        for key in ask::<Vec<String>>(redis, &["KEYS", &format!("pb:{{0}}:{kind}:*")]) {
-            held += ask::<u64>(redis, &["STRLEN", &key]) + more;
-        }
-    }
-    (counted, held)
+    let counter =
+        |name| ask::<Option<u64>>(redis, &["HGET", "pb:{0}:stats", name]).unwrap_or_default();
+    let held = |kind: &str, more: u64| {
+        let keys = ask::<Vec<String>>(redis, &["KEYS", &format!("pb:{{0}}:{kind}:*")]);
+        keys.iter().map(|key| ask::<u64>(redis, &["STRLEN", key]) + more).sum::<u64>()
+    };
+    let answers = held("idem", 280);
+    assert_eq!(counter("answers"), answers);
+    (counter("bytes"), held("batch", 0) + held("rows", 0) + answers)
 }
 
 /// Moves Redis's time, as the fleet reckons it.
