@@ -169,6 +169,29 @@ fn answers_count_against_the_backlog_until_their_time_is_over() {
 }
 
 #[test]
+fn answers_deleted_by_hand_do_not_count_for_good() {
+    let (redis, front) = front(&[]);
+    for key in ["a", "b", "c"] {
+        assert_eq!(post(&front, key, GOOD).status, 202);
+    }
+    let kept = || ask::<Vec<String>>(&redis, &["KEYS", "pb:{0}:idem:*"]);
+    ask::<u64>(&redis, &["DEL", &kept()[0]]);
+    for key in ["a", "b", "c"] {
+        assert_eq!(post(&front, key, GOOD).status, 202);
+    }
+    assert_eq!(accepted(&redis), 8);
+    let (counted, held) = bytes(&redis);
+    assert_eq!(counted, held);
+    for key in kept() {
+        ask::<u64>(&redis, &["DEL", &key]);
+    }
+    later(&redis, 24);
+    assert_eq!(post(&front, "d", GOOD).status, 202);
+    let (counted, held) = bytes(&redis);
+    assert_eq!(counted, held);
+}
+
+#[test]
 fn an_answer_that_a_newer_version_kept_is_not_told_as_nothing_stored() {
     let (redis, front) = front(&[]);
     let first = post(&front, "k", GOOD);

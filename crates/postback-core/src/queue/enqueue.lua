@@ -59,11 +59,11 @@ if key ~= '' then
   if known then forget_answer(key) end
   redis.call('SET', P .. 'idem:' .. key, answer)
   redis.call('ZADD', P .. 'idems', now + ttl, key)
+  count('answers', kept)
   forget_answers(10)
 end
 redis.call('HSET', P .. 'names', lane, ARGV[2])
 count('bytes', bytes)
-count('answers', kept)
 count('accepted', rows)
 count('pending', rows)
 count_minute('accepted', rows)
