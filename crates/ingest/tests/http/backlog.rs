@@ -28,13 +28,15 @@ fn used(redis: &RedisServer) -> u64 {
     line.trim().parse().unwrap()
 }
 
-/// Fills the backlog; the first refusal.
+/// Sends until there is no room; the first refusal.
 fn fill(front: &Front) -> Answer {
+    let since = Instant::now();
     loop {
         let answer = front.post("/ingest", GOOD);
         if answer.status != 202 {
             return answer;
         }
+        assert!(since.elapsed() < Duration::from_secs(10), "still taken");
     }
 }
 
@@ -106,15 +108,7 @@ fn a_redis_that_is_nearly_full_gets_no_more_and_takes_again_when_there_is_room()
     ask::<u64>(&redis, &["SETRANGE", "other", "20000000", "x"]);
     // Some hundredths are left, so that Redis itself refuses nothing yet.
     ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", &(used(&redis) * 103 / 100).to_string()]);
-    let since = Instant::now();
-    let refused = loop {
-        let answer = front.post("/ingest", GOOD);
-        if answer.status != 202 {
-            break answer;
-        }
-        assert!(since.elapsed() < Duration::from_secs(10), "still taken");
-    };
-    full(&refused, "redis's memory is full");
+    full(&fill(&front), "redis's memory is full");
     assert!(used(&redis) < ask::<(String, u64)>(&redis, &["CONFIG", "GET", "maxmemory"]).1);
     ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", "0"]);
     let since = Instant::now();
@@ -138,15 +132,7 @@ fn with_little_memory_left_a_client_waits_for_what_is_over_and_not_for_the_whole
     }
     // About 700,000 bytes over 94 %.
     ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", &(used(&redis) * 103 / 100).to_string()]);
-    let since = Instant::now();
-    let refused = loop {
-        let answer = front.post("/ingest", GOOD);
-        if answer.status != 202 {
-            break answer;
-        }
-        assert!(since.elapsed() < Duration::from_secs(10), "still taken");
-    };
-    let seconds = full(&refused, "redis's memory is full");
+    let seconds = full(&fill(&front), "redis's memory is full");
     assert!((1..=3).contains(&seconds), "{seconds} s, and 20 to 40 for all");
 }
 
