@@ -58,7 +58,7 @@ pub struct Config {
     #[arg(long, env = "INGEST_MAX_ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_rows: u32,
 
-    /// The most that may wait in Redis, such as 1GiB; beyond it requests get 503
+    /// The most that may wait in Redis, such as 1GiB; beyond it requests get 503; 0: no bound
     #[arg(long, env = "INGEST_MAX_BACKLOG", default_value = "1GiB", value_parser = parse_size)]
     pub max_backlog: u64,
 

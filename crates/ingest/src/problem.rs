@@ -166,7 +166,7 @@ impl From<NotStored> for Problem {
                 let what = if is_memory { "redis's memory" } else { "the backlog" };
                 let detail =
                     format!("nothing was stored: {what} is full; repeat the request later");
-                Problem::retry("not_enqueued", detail, room.as_secs())
+                Problem::retry("not_enqueued", detail, room.wait().as_secs())
             }
             _ if is_unknown && has_key => {
                 let again = "repeat the request with the same Idempotency-Key";

@@ -40,8 +40,8 @@ pub(crate) struct Store {
     queue: Queue,
     /// Over which connection Redis was found to be set up as it must be, and when.
     fit: Mutex<Option<(u64, Instant)>>,
-    /// Whether Redis was nearly full, and when it said so.
-    nearly_full: Cell<Option<(bool, Instant)>>,
+    /// How many bytes must go from Redis's memory, if it was nearly full, and when it said so.
+    memory_over: Cell<Option<(Option<u64>, Instant)>>,
     /// What all workers know of Redis.
     trouble: Arc<Trouble>,
 }
@@ -52,7 +52,7 @@ impl Store {
         Ok(Store {
             queue: queue.reopen()?,
             fit: Mutex::default(),
-            nearly_full: Cell::default(),
+            memory_over: Cell::default(),
             trouble,
         })
     }
@@ -70,16 +70,16 @@ impl Store {
         Ok(())
     }
 
-    /// Whether Redis has too little room left for new rows.
-    async fn is_nearly_full(&self) -> Result<bool, QueueError> {
-        if let Some((known, at)) = self.nearly_full.get()
+    /// How many bytes must go where Redis has too little room left for new rows.
+    async fn memory_over(&self) -> Result<Option<u64>, QueueError> {
+        if let Some((known, at)) = self.memory_over.get()
             && at.elapsed() < ROOM
         {
             return Ok(known);
         }
-        let is_nearly_full = self.queue.shards()[0].is_nearly_full().await?;
-        self.nearly_full.set(Some((is_nearly_full, Instant::now())));
-        Ok(is_nearly_full)
+        let over = self.queue.shards()[0].memory_over().await?;
+        self.memory_over.set(Some((over, Instant::now())));
+        Ok(over)
     }
 
     /// Whether rows can be stored now, as far as reading tells.
@@ -139,16 +139,19 @@ impl Store {
             is_sent.set(false);
             let fit = async {
                 self.check().await?;
-                self.is_nearly_full().await
+                self.memory_over().await
             };
-            let no_room = timeout_at(deadline, fit).await.unwrap_or_else(|_| Err(silent()))?;
-            let max_backlog = if no_room { NO_ROOM } else { request.max_backlog };
+            let over = timeout_at(deadline, fit).await.unwrap_or_else(|_| Err(silent()))?;
+            let max_backlog = if over.is_some() { NO_ROOM } else { request.max_backlog };
             let request = Enqueue { max_backlog, ..request };
             is_sent.set(true);
             let stored = timeout_at(deadline, self.queue.store_once(&request, once)).await;
             match stored.unwrap_or_else(|_| Err(RedisFailure::Lost("timed out".to_owned()).into()))
             {
-                Err(QueueError::Full(room)) if no_room => Err(QueueError::Memory(room)),
+                Err(QueueError::Full(room)) => Err(match over {
+                    Some(over) => QueueError::Memory(room.of(over)),
+                    None => QueueError::Full(room),
+                }),
                 stored => stored,
             }
         })

@@ -32,6 +32,7 @@ mod log;
 mod places;
 mod read;
 mod revise;
+mod room;
 mod rows;
 mod wakeups;
 mod work;
@@ -43,6 +44,7 @@ pub use self::{
     places::{DeadBatch, Placed, Waiting},
     read::{Stats, StoredBatch, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
+    room::Room,
     rows::{RowState, RowStates, State},
     wakeups::Wakeups,
     work::{
@@ -81,11 +83,11 @@ pub enum QueueError {
     #[error("redis at {0} would lose postbacks: {1}")]
     Unsafe(String, String),
     /// There is no room for more.
-    #[error("the backlog in redis has reached --max-backlog; room is expected in {} s", .0.as_secs())]
-    Full(Duration),
-    /// There is no room for more in Redis's memory ([`Shard::is_nearly_full`]).
-    #[error("OOM is near: redis uses over 95 % of its maxmemory; room is expected in {} s", .0.as_secs())]
-    Memory(Duration),
+    #[error("the backlog in redis has reached --max-backlog; room is expected in {} s", .0.wait().as_secs())]
+    Full(Room),
+    /// There is no room for more in Redis's memory ([`Shard::memory_over`]).
+    #[error("OOM is near: redis uses over 95 % of its maxmemory; room is expected in {} s", .0.wait().as_secs())]
+    Memory(Room),
     /// The [`Once`]'s key has come with another body.
     #[error("the key was used for another request")]
     OtherBody,

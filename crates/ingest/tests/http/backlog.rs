@@ -7,7 +7,7 @@ use postback_core::testing::RedisServer;
 
 use crate::{
     answers::front,
-    support::{Answer, Front, GOOD, ask},
+    support::{Answer, Front, GOOD, JSON, ask, request, send},
 };
 
 fn full(answer: &Answer, what: &str) -> u64 {
@@ -25,13 +25,15 @@ fn used(redis: &RedisServer) -> u64 {
     line.trim().parse().unwrap()
 }
 
-/// Fills the backlog; the first refusal.
+/// Sends until there is no room; the first refusal.
 fn fill(front: &Front) -> Answer {
+    let since = Instant::now();
     loop {
         let answer = front.post("/ingest", GOOD);
         if answer.status != 202 {
             return answer;
         }
+        assert!(since.elapsed() < Duration::from_secs(10), "still taken");
     }
 }
 
@@ -60,6 +62,30 @@ fn a_client_is_told_to_come_when_there_is_room_by_what_is_delivered() {
 }
 
 #[test]
+fn a_backlog_full_of_kept_answers_is_not_expected_to_drain_with_the_rows() {
+    let (redis, front) = front(&["--max-backlog", "8KiB"]);
+    let minute = format!("pb:{{0}}:minute:{}", ask::<(u64, u64)>(&redis, &["TIME"]).0 / 60);
+    for n in 0.. {
+        let headers = [JSON, ("Idempotency-Key", &n.to_string())];
+        let answer = send(front.address, &request("POST", "/i", &headers, GOOD));
+        if answer.status != 202 {
+            assert!(n > 10, "{n}: {answer:?}");
+            assert_eq!(full(&answer, "the backlog is full"), 60);
+            break;
+        }
+        // As when its rows had been delivered at once.
+        let id = answer.json()["batches"][0]["id"].as_str().unwrap().to_owned();
+        let batch = format!("pb:{{0}}:batch:{id}");
+        let size = -ask::<i64>(&redis, &["STRLEN", &batch]);
+        ask::<u64>(&redis, &["DEL", &batch]);
+        for (field, n) in [("bytes", size), ("pending", -2), ("delivered", 2)] {
+            ask::<i64>(&redis, &["HINCRBY", "pb:{0}:stats", field, &n.to_string()]);
+        }
+        ask::<i64>(&redis, &["HINCRBY", &minute, "delivered", "2"]);
+    }
+}
+
+#[test]
 fn the_bound_is_split_over_the_shards() {
     let (redis, front) = front(&["--shards", "4", "--max-backlog", "16KiB"]);
     full(&fill(&front), "the backlog is full");
@@ -79,21 +105,32 @@ fn a_redis_that_is_nearly_full_gets_no_more_and_takes_again_when_there_is_room()
     ask::<u64>(&redis, &["SETRANGE", "other", "20000000", "x"]);
     // Some hundredths are left, so that Redis itself refuses nothing yet.
     ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", &(used(&redis) * 103 / 100).to_string()]);
-    let since = Instant::now();
-    let refused = loop {
-        let answer = front.post("/ingest", GOOD);
-        if answer.status != 202 {
-            break answer;
-        }
-        assert!(since.elapsed() < Duration::from_secs(10), "still taken");
-    };
-    full(&refused, "redis's memory is full");
+    full(&fill(&front), "redis's memory is full");
     assert!(used(&redis) < ask::<(String, u64)>(&redis, &["CONFIG", "GET", "maxmemory"]).1);
     ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", "0"]);
     let since = Instant::now();
     while front.post("/ingest", GOOD).status != 202 {
         assert!(since.elapsed() < Duration::from_secs(10), "not taken again");
     }
+}
+
+#[test]
+fn with_little_memory_left_a_client_waits_for_what_is_over_and_not_for_the_whole_backlog() {
+    let (redis, front) = front(&[]);
+    assert_eq!(front.post("/ingest", GOOD).status, 202);
+    ask::<u64>(&redis, &["SETRANGE", "other", "20000000", "x"]);
+    // As when 200,000 rows of 100 bytes waited and 5,000 to 10,000 a second were sent.
+    for (field, n) in [("bytes", "20000000"), ("pending", "200000")] {
+        ask::<u64>(&redis, &["HINCRBY", "pb:{0}:stats", field, n]);
+    }
+    let minute = ask::<(u64, u64)>(&redis, &["TIME"]).0 / 60;
+    for n in minute - 1..=minute + 1 {
+        ask::<u64>(&redis, &["HINCRBY", &format!("pb:{{0}}:minute:{n}"), "delivered", "300000"]);
+    }
+    // About 700,000 bytes over 94 %.
+    ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", &(used(&redis) * 103 / 100).to_string()]);
+    let seconds = full(&fill(&front), "redis's memory is full");
+    assert!((1..=3).contains(&seconds), "{seconds} s, and 20 to 40 for all");
 }
 
 /// Texts that zstd cannot make shorter.

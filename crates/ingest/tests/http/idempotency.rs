@@ -23,16 +23,18 @@ fn refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.json()["code"], code, "{answer:?}");
 }
 
-/// What the counter of bytes must say: every batch, every row's state, every kept answer with what it costs beside.
+/// What the counter of bytes must say: every batch, every row's state, every kept answer with what it costs beside. Of
+/// it that of answers: the answers alone.
 fn bytes(redis: &RedisServer) -> (u64, u64) {
-    let counted = ask::<Option<u64>>(redis, &["HGET", "pb:{0}:stats", "bytes"]).unwrap_or_default();
-    let mut held = 0;
-    for (kind, more) in [("batch", 0), ("rows", 0), ("idem", 280)] {
-        for key in ask::<Vec<String>>(redis, &["KEYS", &format!("pb:{{0}}:{kind}:*")]) {
-            held += ask::<u64>(redis, &["STRLEN", &key]) + more;
-        }
-    }
-    (counted, held)
+    let counter =
+        |name| ask::<Option<u64>>(redis, &["HGET", "pb:{0}:stats", name]).unwrap_or_default();
+    let held = |kind: &str, more: u64| {
+        let keys = ask::<Vec<String>>(redis, &["KEYS", &format!("pb:{{0}}:{kind}:*")]);
+        keys.iter().map(|key| ask::<u64>(redis, &["STRLEN", key]) + more).sum::<u64>()
+    };
+    let answers = held("idem", 280);
+    assert_eq!(counter("answers"), answers);
+    (counter("bytes"), held("batch", 0) + held("rows", 0) + answers)
 }
 
 /// Moves Redis's time, as the fleet reckons it.
@@ -161,6 +163,45 @@ fn answers_count_against_the_backlog_until_their_time_is_over() {
     assert_eq!(ask::<u64>(&redis, &["ZCARD", "pb:{0}:idems"]), 0);
     let (counted, held) = bytes(&redis);
     assert_eq!(counted, held);
+}
+
+#[test]
+fn answers_deleted_by_hand_do_not_count_for_good() {
+    let (redis, front) = front(&[]);
+    for key in ["a", "b", "c"] {
+        assert_eq!(post(&front, key, GOOD).status, 202);
+    }
+    let kept = || ask::<Vec<String>>(&redis, &["KEYS", "pb:{0}:idem:*"]);
+    ask::<u64>(&redis, &["DEL", &kept()[0]]);
+    for key in ["a", "b", "c"] {
+        assert_eq!(post(&front, key, GOOD).status, 202);
+    }
+    assert_eq!(accepted(&redis), 8);
+    let (counted, held) = bytes(&redis);
+    assert_eq!(counted, held);
+    for key in kept() {
+        ask::<u64>(&redis, &["DEL", &key]);
+    }
+    later(&redis, 24);
+    assert_eq!(post(&front, "d", GOOD).status, 202);
+    let (counted, held) = bytes(&redis);
+    assert_eq!(counted, held);
+}
+
+#[test]
+fn an_answer_that_a_newer_version_kept_is_not_told_as_nothing_stored() {
+    let (redis, front) = front(&[]);
+    let first = post(&front, "k", GOOD);
+    let kept: Vec<String> = ask(&redis, &["KEYS", "pb:{0}:idem:*"]);
+    let version = |version: &str| ask::<u64>(&redis, &["SETRANGE", &kept[0], "0", version]);
+    version("\u{2}");
+    let before = (keys(&redis), bytes(&redis));
+    let refused = post(&front, "k", GOOD);
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &"unknown".into()), "{refused:?}");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("with the same Idempotency-Key"));
+    assert_eq!((keys(&redis), bytes(&redis)), before);
+    version("\u{1}");
+    assert_eq!(post(&front, "k", GOOD).body, first.body);
 }
 
 #[test]

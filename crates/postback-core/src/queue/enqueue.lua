@@ -20,23 +20,24 @@ for i = FIRST, #ARGV, 3 do
   rows = rows + tonumber(ARGV[i + 1])
   bytes = bytes + #ARGV[i + 2] + 8
 end
-if key ~= '' then bytes = bytes + #answer + IDEM_BYTES end
+local kept = key ~= '' and #answer + IDEM_BYTES or 0
+bytes = bytes + kept
 
 local function used()
   return (tonumber(redis.call('HGET', P .. 'stats', 'bytes')) or 0) + (counts.bytes or 0)
 end
 -- What a client needs to know when to come again: what must go, with a hundredth of the bound so that not all of them
--- come for the first free byte; what there is; what was delivered in this minute and the one before.
+-- come for the first free byte; what there is of rows; what was delivered in this minute and the one before.
 local function full()
-  local waiting = redis.call('HMGET', P .. 'stats', 'pending', 'dead')
+  local there = redis.call('HMGET', P .. 'stats', 'pending', 'dead', 'answers')
+  local answers = (tonumber(there[3]) or 0) + (counts.answers or 0)
   local minute, gone = math.floor(now / 60000), 0
   for n = minute - 1, minute do
     gone = gone + (tonumber(redis.call('HGET', P .. 'minute:' .. n, 'delivered')) or 0)
   end
-  local there = used()
   return {
-    'full', now, there + bytes - most + math.floor(most / 100), there,
-    (tonumber(waiting[1]) or 0) + (tonumber(waiting[2]) or 0), gone, 60000 + now % 60000,
+    'full', now, used() + bytes - most + math.floor(most / 100), used() - answers,
+    tonumber(there[1]) or 0, tonumber(there[2]) or 0, gone, 60000 + now % 60000,
   }
 end
 if most > 0 and used() + bytes > most then
@@ -58,6 +59,7 @@ if key ~= '' then
   if known then forget_answer(key) end
   redis.call('SET', P .. 'idem:' .. key, answer)
   redis.call('ZADD', P .. 'idems', now + ttl, key)
+  count('answers', kept)
   forget_answers(10)
 end
 redis.call('HSET', P .. 'names', lane, ARGV[2])

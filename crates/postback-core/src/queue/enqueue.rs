@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::{Queue, QueueError, Reply, SCRIPTS};
+use super::{Queue, QueueError, Reply, Room, SCRIPTS};
 use crate::{
     batch::EncodedBatch,
     id::{BatchId, LaneId},
@@ -18,8 +18,6 @@ use crate::{
 const KEPT_VERSION: u8 = 1;
 /// Version and body hash, which the script compares.
 const KEPT_HEAD: usize = 33;
-/// The bounds of what a client is told to wait for room; the longer where nothing is drained at all.
-const ROOM: (u64, u64) = (1, 60);
 
 /// Why rows were not stored.
 #[derive(Debug, Clone, Error)]
@@ -45,7 +43,12 @@ impl From<QueueError> for EnqueueError {
 impl QueueError {
     /// Of an [`Queue::enqueue`]: rows may have been stored nevertheless.
     pub fn is_unknown(&self) -> bool {
-        matches!(self, QueueError::Redis(RedisFailure::Lost(_) | RedisFailure::Failed(_)))
+        // An answer that is not understood came from a script that has run: a newer version may have kept it for the key.
+        matches!(
+            self,
+            QueueError::Redis(RedisFailure::Lost(_) | RedisFailure::Failed(_))
+                | QueueError::Answer(_)
+        )
     }
 }
 
@@ -173,7 +176,7 @@ impl Queue {
                 QueueError::Answer("an answer kept for a key that cannot be read".into())
             }),
             "other" => Err(QueueError::OtherBody),
-            "full" => Err(QueueError::Full(room_in(&reply.rest))),
+            "full" => Err(QueueError::Full(Room::read(&reply.rest))),
             other => Err(QueueError::Answer(format!("`{other}` to an enqueue"))),
         }
     }
@@ -203,39 +206,9 @@ fn kept(reply: &[Value]) -> Option<Stored> {
     (head[0] == KEPT_VERSION).then(|| Stored::Before(placed(batches), note))
 }
 
-/// In what time there is room: what must go (bytes), how much there is (bytes, rows), and how many rows went in the
-/// last so many milliseconds.
-fn room_in(reply: &[Value]) -> Duration {
-    let mut figures = reply.iter().map(|value| match value {
-        Value::Int(n) => *n as f64,
-        _ => 0.0,
-    });
-    let mut next = || figures.next().unwrap_or_default();
-    let (over, used, rows, gone, window) = (next(), next(), next(), next(), next());
-    let bytes_a_second = used / rows.max(1.0) * gone / window.max(1.0) * 1000.0;
-    let seconds = if bytes_a_second > 0.0 { (over / bytes_a_second).ceil() } else { f64::MAX };
-    Duration::from_secs((seconds as u64).clamp(ROOM.0, ROOM.1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn room_is_expected_by_what_was_drained() {
-        let check = |figures: [i64; 5], seconds: u64| {
-            let reply: Vec<Value> = figures.into_iter().map(Value::Int).collect();
-            assert_eq!(room_in(&reply).as_secs(), seconds, "{figures:?}");
-        };
-        // 100 bytes a row, 1,000 rows in 10 s: 10,000 bytes a second.
-        check([100_000, 1_000_000, 10_000, 1_000, 10_000], 10);
-        check([1, 1_000_000, 10_000, 1_000, 10_000], 1);
-        check([100_001, 1_000_000, 10_000, 1_000, 10_000], 11);
-        check([100_000_000, 1_000_000, 10_000, 1_000, 10_000], 60);
-        check([1, 1_000_000, 10_000, 0, 60_000], 60);
-        check([1, 0, 0, 0, 0], 60);
-        assert_eq!(room_in(&[]).as_secs(), 60);
-    }
 
     #[test]
     fn a_key_belongs_to_its_caller() {

@@ -86,14 +86,16 @@ impl Shard {
         Ok(used)
     }
 
-    /// Whether Redis's memory is nearly used up: what deliver writes of retries and in the log still finds room then,
-    /// new rows should not.
+    /// How many bytes must go from Redis's memory where it is nearly used up: what deliver writes of retries and in the
+    /// log still finds room then, new rows should not. A hundredth of it more than would do, so that not all who wait
+    /// come for the first free byte.
     ///
     /// # Errors
     /// When Redis fails.
-    pub async fn is_nearly_full(&self) -> Result<bool, QueueError> {
+    pub async fn memory_over(&self) -> Result<Option<u64>, QueueError> {
         let [used, limit] = self.memory_figures(["used_memory:", "maxmemory:"]).await?;
-        Ok(limit > 0 && used > limit / 100 * NEARLY_FULL)
+        let is_nearly_full = limit > 0 && used > limit / 100 * NEARLY_FULL;
+        Ok(is_nearly_full.then(|| used - limit / 100 * (NEARLY_FULL - 1)))
     }
 
     async fn memory_figures<const N: usize>(
