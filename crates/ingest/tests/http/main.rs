@@ -14,6 +14,7 @@ mod idempotency;
 mod many;
 mod openapi;
 mod options;
+mod pipelined;
 mod process;
 mod support;
 mod throttle;
