@@ -124,6 +124,9 @@ addresses() {
 # bodies; a client's burst is what its rate allows in a second, rounded up, as a rate an hour is to one a minute.
 nginx_values() {
     NGINX=$(type -P nginx) || die "nginx is not installed"
+    # None of nothing: to nginx 0 is no limit.
+    [[ $INGEST_MAX_BODY =~ ^[1-9][0-9]*([KMG]iB)?$ ]] ||
+        die "INGEST_MAX_BODY=$INGEST_MAX_BODY: must be a whole number of bytes, or one with its unit: 512KiB, 8MiB or 1GiB"
     NGINX_MAX_BODY=$(sed 's/KiB$/k/; s/MiB$/m/; s/GiB$/g/' <<<"$INGEST_MAX_BODY")
     NGINX_CONNECTIONS=$((POSTBACK_MINFDS * 3 / 4))
     ((NGINX_CONNECTIONS < 16384)) || NGINX_CONNECTIONS=16384
