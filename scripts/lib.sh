@@ -85,12 +85,20 @@ complete_settings() {
 
 CHANGED=
 
+# plain NAME...: settings that the configurations can hold.
+plain() {
+    local name
+    for name; do
+        [[ ${!name} != *[\"\\\;\#]* ]] || die "$name=${!name}: a setting takes no double quote, backslash, ; or #"
+    done
+}
+
 # options PREFIX: the daemon's options among the settings, as supervisord's `environment` takes them.
 options() {
     local name list=
     for name in REDIS_URL $(compgen -e | grep -E "^($1|POSTBACK_(PREFIX|SHARDS)$|RUST_LOG$)" || true); do
         [[ -n ${!name} ]] || continue
-        [[ ${!name} != *[\"\\\;\#]* ]] || die "$name=${!name}: a setting takes no double quote, backslash, ; or #"
+        plain "$name"
         list+=",$name=\"${!name//%/%%}\""
     done
     printf '%s' "${list#,}"
@@ -125,6 +133,7 @@ addresses() {
 # refused waits for one request's share of the time.
 nginx_values() {
     NGINX=$(type -P nginx) || die "nginx is not installed"
+    plain POSTBACK_LISTEN POSTBACK_ACCESS_LOG POSTBACK_TLS_LISTEN POSTBACK_TLS_CERTIFICATE POSTBACK_TLS_KEY INGEST_ADMIN_LISTEN
     # None of nothing: to nginx 0 is no limit.
     [[ $INGEST_MAX_BODY =~ ^[1-9][0-9]*([KMG]iB)?$ ]] ||
         die "INGEST_MAX_BODY=$INGEST_MAX_BODY: must be a whole number of bytes, or one with its unit: 512KiB, 8MiB or 1GiB"
