@@ -85,12 +85,20 @@ complete_settings() {
 
 CHANGED=
 
+# plain NAME...: settings that the configurations can hold.
+plain() {
+    local name
+    for name; do
+        [[ ${!name} != *[\"\\\;\#]* ]] || die "$name=${!name}: a setting takes no double quote, backslash, ; or #"
+    done
+}
+
 # options PREFIX: the daemon's options among the settings, as supervisord's `environment` takes them.
 options() {
     local name list=
     for name in REDIS_URL $(compgen -e | grep -E "^($1|POSTBACK_(PREFIX|SHARDS)$|RUST_LOG$)" || true); do
         [[ -n ${!name} ]] || continue
-        [[ ${!name} != *[\"\\\;\#]* ]] || die "$name=${!name}: a setting takes no double quote, backslash, ; or #"
+        plain "$name"
         list+=",$name=\"${!name//%/%%}\""
     done
     printf '%s' "${list#,}"
@@ -121,9 +129,14 @@ addresses() {
 }
 
 # What nginx.conf takes from the settings in words of its own. NGINX_CONNECTIONS leaves a quarter of the open files to
-# bodies; a client's burst is what its rate allows in a second, rounded up, as a rate an hour is to one a minute.
+# bodies; a client's burst is what its rate allows in a second, rounded up, as a rate an hour is to one a minute. Who is
+# refused waits for one request's share of the time.
 nginx_values() {
     NGINX=$(type -P nginx) || die "nginx is not installed"
+    plain POSTBACK_LISTEN POSTBACK_ACCESS_LOG POSTBACK_TLS_LISTEN POSTBACK_TLS_CERTIFICATE POSTBACK_TLS_KEY INGEST_ADMIN_LISTEN
+    # None of nothing: to nginx 0 is no limit.
+    [[ $INGEST_MAX_BODY =~ ^[1-9][0-9]*([KMG]iB)?$ ]] ||
+        die "INGEST_MAX_BODY=$INGEST_MAX_BODY: must be a whole number of bytes, or one with its unit: 512KiB, 8MiB or 1GiB"
     NGINX_MAX_BODY=$(sed 's/KiB$/k/; s/MiB$/m/; s/GiB$/g/' <<<"$INGEST_MAX_BODY")
     NGINX_CONNECTIONS=$((POSTBACK_MINFDS * 3 / 4))
     ((NGINX_CONNECTIONS < 16384)) || NGINX_CONNECTIONS=16384
@@ -132,7 +145,7 @@ nginx_values() {
         [[ $unit != h ]] || rate=$(((rate + 59) / 60)) unit=m
         NGINX_CLIENT_RATE=${rate}r/$unit
         NGINX_CLIENT_BURST=$rate
-        [[ $unit == s ]] || NGINX_CLIENT_BURST=$(((rate + 59) / 60))
+        [[ $unit == s ]] || NGINX_CLIENT_BURST=$(((rate + 59) / 60)) NGINX_CLIENT_WAIT=$(((59 + rate) / rate))
     elif [[ $INGEST_CLIENT_RATE != none ]]; then
         die "INGEST_CLIENT_RATE=$INGEST_CLIENT_RATE: must be a whole number and its unit, such as 1000/s, 50/m or 90/h, or none"
     fi
@@ -168,7 +181,7 @@ fill() {
 # configure DIRECTORY: writes the three configurations and makes the folders that they name.
 configure() {
     local -x POSTBACK_CONF=$1 REDIS_SERVER SUPERVISOR_USER NGINX_USER='' NGINX NGINX_MAX_BODY NGINX_CONNECTIONS
-    local -x NGINX_CLIENT_RATE='' NGINX_CLIENT_BURST='' NGINX_CLIENT_REQUESTS NGINX_ADMIN NGINX_ADMIN_ALLOW NGINX_TRUST_PROXY
+    local -x NGINX_CLIENT_RATE='' NGINX_CLIENT_BURST='' NGINX_CLIENT_WAIT=1 NGINX_CLIENT_REQUESTS NGINX_ADMIN NGINX_ADMIN_ALLOW NGINX_TRUST_PROXY
     local -x OPTIONS_INGEST OPTIONS_DELIVER STOP_DELIVER_SECONDS
     local name owner=() mode=700
     for name in POSTBACK_CONF POSTBACK_RUN POSTBACK_SOCKETS POSTBACK_LOGS POSTBACK_BIN; do

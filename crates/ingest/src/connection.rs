@@ -2,6 +2,7 @@
 //! it gives to what it cannot read. No request that actix-http refuses reaches our routes.
 
 mod bare;
+mod gate;
 mod watch;
 
 use std::{
@@ -35,8 +36,10 @@ pub(crate) struct Connection<S> {
     timer: Pin<Box<Sleep>>,
     /// Since when an answer waits for the client to take it: set while it does.
     blocked: Option<Pin<Box<Sleep>>>,
-    /// How much has been read that was not looked at yet.
+    /// How much has been handed on that was not looked at yet.
     taken: usize,
+    /// What has been read and may not be handed on yet: less than is read at once.
+    ahead: Vec<u8>,
     farewell: Option<Farewell>,
 }
 
@@ -53,7 +56,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) fn new(socket: S) -> Connection<S> {
         let watch = Rc::new(Watch::new());
         let timer = Box::pin(sleep_until(watch.opened()));
-        Connection { socket, watch, timer, blocked: None, taken: 0, farewell: None }
+        Connection {
+            socket,
+            watch,
+            timer,
+            blocked: None,
+            taken: 0,
+            ahead: Vec::new(),
+            farewell: None,
+        }
     }
 
     /// For the requests on it.
@@ -95,6 +106,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         written
     }
 
+    /// Throws away what comes after the last request, until the client has ended it too.
+    fn read_to_no_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut thrown_away = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut thrown_away);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     /// Ready when the connection can be dropped.
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(farewell) = &mut self.farewell else { return Poll::Ready(Ok(())) };
@@ -108,10 +131,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 ready!(socket.as_mut().poll_shutdown(cx))?;
                 farewell.is_shut = true;
             } else {
-                let mut thrown_away = [0; 4096];
-                let mut buffer = ReadBuf::new(&mut thrown_away);
-                ready!(socket.as_mut().poll_read(cx, &mut buffer))?;
-                farewell.is_over = buffer.filled().is_empty();
+                ready!(self.read_to_no_end(cx))?;
+                break;
             }
         }
         Poll::Ready(Ok(()))
@@ -135,20 +156,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        let most = READ_AT_ONCE - this.taken;
+        if this.watch.phase() == Phase::Last {
+            return this.read_to_no_end(cx);
+        }
+        if this.watch.is_shut(cx.waker()) {
+            return Poll::Pending;
+        }
+        let most = (READ_AT_ONCE - this.taken).min(buffer.remaining());
         if most == 0 {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // Copied from here, since as much of a quiet connection's buffer would be written to otherwise.
-        let mut part = [const { MaybeUninit::uninit() }; READ_AT_ONCE];
-        let mut part = ReadBuf::uninit(&mut part[..most.min(buffer.remaining())]);
-        ready!(Pin::new(&mut this.socket).poll_read(cx, &mut part))?;
-        let read = part.filled().len();
-        buffer.put_slice(part.filled());
-        this.taken += read;
-        if read > 0 {
-            this.watch.has_heard();
+        if this.ahead.is_empty() {
+            // Copied from here, since as much of a quiet connection's buffer would be written to otherwise.
+            let mut part = [const { MaybeUninit::uninit() }; READ_AT_ONCE];
+            let mut part = ReadBuf::uninit(&mut part[..most]);
+            ready!(Pin::new(&mut this.socket).poll_read(cx, &mut part))?;
+            let passed = this.watch.pass(part.filled());
+            buffer.put_slice(&part.filled()[..passed]);
+            this.ahead = part.filled()[passed..].to_vec();
+            this.taken += passed;
+        } else {
+            let passed = this.watch.pass(&this.ahead[..most.min(this.ahead.len())]);
+            buffer.put_slice(&this.ahead[..passed]);
+            this.ahead.drain(..passed);
+            if this.ahead.is_empty() {
+                this.ahead = Vec::new();
+            }
+            this.taken += passed;
         }
         Poll::Ready(Ok(()))
     }
@@ -191,6 +226,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.ahead.is_empty() {
+            // More is on its way, maybe, and would be answered by a reset.
+            this.part(Vec::new());
+        }
         ready!(this.poll_farewell(cx))?;
         Pin::new(&mut this.socket).poll_shutdown(cx)
     }

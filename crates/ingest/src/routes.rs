@@ -73,7 +73,8 @@ pub(crate) async fn frame(
         // No request any more: the connection drops this answer.
         return Ok(request.into_response(HttpResponse::BadRequest().finish()));
     }
-    let closes = request.head().connection_type() == ConnectionType::Close;
+    // After a request for an upgrade too, which it does not get, actix-http ends the connection.
+    let closes = request.head().connection_type() != ConnectionType::KeepAlive;
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = if let Err(problem) = check_head(&request).and_then(|()| admit(&request)) {
         request.into_response(problem.respond(&id))

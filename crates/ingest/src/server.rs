@@ -184,6 +184,7 @@ fn http<S: Socket>(
         .h1(map_config(app, |()| dev::AppConfig::default()));
     fn_service(|socket: S| async {
         let peer = socket.peer();
+        socket.send_at_once();
         Ok((Connection::new(socket), peer))
     })
     .and_then(service)

@@ -1,9 +1,14 @@
 //! What a connection and the request on it know of each other: what is under way, and until when it may be.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, task::Waker, time::Duration};
 
-use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::{
+    dev::{Payload, ServiceRequest},
+    http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use tokio::time::Instant;
+
+use super::gate::Gate;
 
 /// How long a client may take to send a head, from its first byte (or the connection's opening) to its last.
 pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -29,16 +34,23 @@ pub(super) enum Phase {
 }
 
 /// What a connection and the request on it know of each other.
-#[derive(Debug)]
 pub(crate) struct Watch {
     phase: Cell<Phase>,
     /// When the phase must be over; of no meaning in [`Phase::Request`].
     until: Cell<Instant>,
+    gate: Cell<Gate>,
+    /// Who waits for the gate.
+    waiting: Cell<Option<Waker>>,
 }
 
 impl Watch {
     pub(super) fn new() -> Watch {
-        Watch { phase: Cell::new(Phase::Quiet), until: Cell::new(Instant::now() + HEAD_TIME) }
+        Watch {
+            phase: Cell::new(Phase::Quiet),
+            until: Cell::new(Instant::now() + HEAD_TIME),
+            gate: Cell::new(Gate::NEXT),
+            waiting: Cell::new(None),
+        }
     }
 
     /// When the first head must have come, before anything has.
@@ -66,8 +78,41 @@ impl Watch {
         let is_open = self.phase.get() != Phase::Last;
         if is_open {
             self.phase.set(Phase::Request { body_is_read: !has_body });
+            self.let_pass(if has_body { body(request) } else { Gate::Shut });
         }
         is_open
+    }
+
+    fn let_pass(&self, gate: Gate) {
+        self.gate.set(gate);
+        if !gate.is_shut() {
+            self.waiting.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether nothing more may pass for now; otherwise `waker` is woken when something may.
+    pub(super) fn is_shut(&self, waker: &Waker) -> bool {
+        let is_shut = self.gate.get().is_shut();
+        if is_shut {
+            self.waiting.set(Some(waker.clone()));
+        }
+        is_shut
+    }
+
+    /// These came: how many of them may pass.
+    pub(super) fn pass(&self, bytes: &[u8]) -> usize {
+        let mut gate = self.gate.get();
+        let is_head = matches!(gate, Gate::Head(_));
+        let passed = gate.pass(bytes);
+        self.gate.set(gate);
+        if passed > 0 {
+            self.has_heard();
+        }
+        if is_head && gate.is_shut() {
+            // Whole: how long it waits now for the answer before it is not its client's doing.
+            self.phase.set(Phase::Request { body_is_read: false });
+        }
+        passed
     }
 
     /// The next byte is another request's.
@@ -80,13 +125,16 @@ impl Watch {
         let is_last = closes || self.phase.get() != (Phase::Request { body_is_read: true });
         match is_last {
             true => self.enter(Phase::Last, LINGER),
-            false => self.enter(Phase::Quiet, KEEP_ALIVE),
+            false => {
+                self.enter(Phase::Quiet, KEEP_ALIVE);
+                self.let_pass(Gate::NEXT);
+            }
         }
         is_last
     }
 
     /// A byte came.
-    pub(super) fn has_heard(&self) {
+    fn has_heard(&self) {
         if self.phase.get() == Phase::Quiet {
             self.phase.set(Phase::Head);
             self.until.set(self.until.get().min(Instant::now() + HEAD_TIME));
@@ -97,6 +145,15 @@ impl Watch {
     pub(super) fn deadline(&self) -> Option<Instant> {
         (!matches!(self.phase.get(), Phase::Request { .. })).then(|| self.until.get())
     }
+}
+
+/// As actix-http delimits it. A length that it does not go by (with an upgrade, say) ends nothing too early: the request has
+/// no more than that.
+fn body(request: &ServiceRequest) -> Gate {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH).filter(|_| !headers.contains_key(TRANSFER_ENCODING));
+    let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+    length.map_or(Gate::Open, Gate::Body)
 }
 
 #[cfg(test)]

@@ -31,11 +31,20 @@ pub(super) enum Listener {
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
     /// The other side's address, where it has one.
     fn peer(&self) -> Option<SocketAddr>;
+
+    /// Sends what is written at once. TCP would keep a short piece back until the other side has acknowledged the one
+    /// before: 40 ms, for the end of a long answer or the second of two.
+    fn send_at_once(&self);
 }
 
 impl Socket for net::TcpStream {
     fn peer(&self) -> Option<SocketAddr> {
         self.peer_addr().ok()
+    }
+
+    fn send_at_once(&self) {
+        // It fails where the client is gone already.
+        drop(self.set_nodelay(true));
     }
 }
 
@@ -43,6 +52,8 @@ impl Socket for net::UnixStream {
     fn peer(&self) -> Option<SocketAddr> {
         None
     }
+
+    fn send_at_once(&self) {}
 }
 
 /// All that can be had of the addresses that a name stands for.
@@ -81,4 +92,20 @@ fn socket_file(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_to_a_client_is_sent_at_once() {
+        let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        socket.send_at_once();
+        assert!(socket.nodelay().unwrap());
+        assert_eq!(socket.peer(), Some(peer));
+        assert_eq!(client.local_addr().unwrap(), peer);
+    }
 }

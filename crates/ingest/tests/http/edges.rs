@@ -199,6 +199,11 @@ fn after_the_last_answer_of_a_connection_nothing_is_a_request() {
         first_of_two(front.address, &[&closing[..], b"NONSENSE\r\n\r\n"].concat()).status,
         200
     );
+    // What Java's client sends first; actix-http closes the connection after it.
+    let upgrade =
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    let upgrade = post(&format!("{upgrade}Content-Length: 2\r\n"), "[]");
+    problem(&first_of_two(front.address, &upgrade), 400, "bad_request");
     let tunnel = b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n";
     problem(&first_of_two(front.address, tunnel), 404, "not_found");
     assert_eq!(ask::<u64>(&redis, &["EXISTS", "pb:{0}:stats"]), 0);
