@@ -118,6 +118,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Throws away the body that nobody wanted, to its end: a client that has sent all of it need not be waited for.
+    fn read_the_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let passed = self.watch.pass(&self.ahead);
+        self.ahead.drain(..passed);
+        let mut thrown_away = [0; 4096];
+        while !self.watch.has_whole_body() {
+            let mut buffer = ReadBuf::new(&mut thrown_away);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                break;
+            }
+            let passed = self.watch.pass(buffer.filled());
+            self.ahead = buffer.filled()[passed..].to_vec();
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Ready when the connection can be dropped.
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(farewell) = &mut self.farewell else { return Poll::Ready(Ok(())) };
@@ -157,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
             return Poll::Ready(Ok(()));
         }
         if this.watch.phase() == Phase::Last {
-            return this.read_to_no_end(cx);
+            return this.read_the_rest(cx);
         }
         if this.watch.is_shut(cx.waker()) {
             return Poll::Pending;

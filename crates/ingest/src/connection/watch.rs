@@ -99,6 +99,11 @@ impl Watch {
         is_shut
     }
 
+    /// Whether a body came as far as its head told.
+    pub(super) fn has_whole_body(&self) -> bool {
+        self.gate.get() == Gate::Body(0)
+    }
+
     /// These came: how many of them may pass.
     pub(super) fn pass(&self, bytes: &[u8]) -> usize {
         let mut gate = self.gate.get();

@@ -190,6 +190,17 @@ fn a_body_that_nobody_reads_is_no_request() {
     assert_eq!(keys(&redis), before);
 }
 
+/// Whoever sent all of a body that was not read may still be reading the answer, but sends no more: no second is waited.
+#[test]
+fn a_refused_client_that_has_sent_its_body_is_not_waited_for() {
+    let (_redis, front) = front(&[]);
+    let since = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(front.post("/nowhere", GOOD).status, 404);
+    }
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?} for 20", since.elapsed());
+}
+
 #[test]
 fn after_the_last_answer_of_a_connection_nothing_is_a_request() {
     let (redis, front) = front(&[]);
