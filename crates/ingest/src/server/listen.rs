@@ -62,14 +62,21 @@ pub(super) fn bind(listen: &Listen) -> io::Result<Vec<Listener>> {
         Listen::Tcp(_, addresses) => addresses,
         Listen::Unix(path) => return Ok(vec![Listener::Unix(socket_file(path)?)]),
     };
-    let (mut listeners, mut failure) = (Vec::new(), io::ErrorKind::AddrNotAvailable.into());
+    let (mut listeners, mut failures) = (Vec::new(), Vec::new());
     for address in addresses {
         match tcp(*address) {
             Ok(listener) => listeners.push(Listener::Tcp(listener)),
-            Err(error) => failure = error,
+            Err(error) => failures.push((address, error)),
         }
     }
-    if listeners.is_empty() { Err(failure) } else { Ok(listeners) }
+    if listeners.is_empty() {
+        let last = failures.pop().map(|(_, error)| error);
+        return Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()));
+    }
+    for (address, error) in failures {
+        log::warn!("cannot listen on {address}, one of the addresses of {listen}: {error}");
+    }
+    Ok(listeners)
 }
 
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -107,5 +114,18 @@ mod tests {
         assert!(socket.nodelay().unwrap());
         assert_eq!(socket.peer(), Some(peer));
         assert_eq!(client.local_addr().unwrap(), peer);
+    }
+
+    #[tokio::test]
+    async fn of_a_names_addresses_those_that_are_free_are_bound() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = other.local_addr().unwrap();
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bind = |addresses: &[SocketAddr]| bind(&Listen::Tcp("x".into(), addresses.to_vec()));
+        assert_eq!(bind(&[taken, free]).unwrap().len(), 1);
+        assert_eq!(bind(&[free, free]).unwrap().len(), 2);
+        let kind = |addresses: &[SocketAddr]| bind(addresses).err().map(|error| error.kind());
+        assert_eq!(kind(&[taken, taken]), Some(io::ErrorKind::AddrInUse));
+        assert_eq!(kind(&[]), Some(io::ErrorKind::AddrNotAvailable));
     }
 }
