@@ -46,6 +46,11 @@ fn registry(stats: &[Stats], oldest: Duration) -> Registry {
             "Bytes of batches, row states and kept answers in Redis",
             sum(|s| s.bytes),
         ),
+        (
+            "postback_kept_answer_bytes",
+            "Those of postback_backlog_bytes that are answers kept for an Idempotency-Key",
+            sum(|s| s.answer_bytes),
+        ),
         ("postback_dead_rows", "Rows in the dead letters", sum(|stats| stats.dead)),
     ] {
         let gauge = Gauge::<i64>::default();

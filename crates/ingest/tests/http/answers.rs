@@ -311,9 +311,12 @@ fn metrics_count_rows_and_are_for_operators_only() {
         assert_eq!(answer.status, 202);
     }
     let answer = metrics();
-    for line in
-        ["postback_rows_accepted_total 8", "postback_backlog_rows 8", "postback_dead_rows 0"]
-    {
+    for line in [
+        "postback_rows_accepted_total 8",
+        "postback_backlog_rows 8",
+        "postback_dead_rows 0",
+        "postback_kept_answer_bytes 0",
+    ] {
         assert!(answer.body.contains(&format!("{line}\n")), "{answer:?}");
     }
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));

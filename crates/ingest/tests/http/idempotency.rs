@@ -65,6 +65,12 @@ fn a_repeated_request_gets_the_first_answer_and_is_stored_once() {
     assert_eq!(accepted(&redis), 6);
     let (counted, held) = bytes(&redis);
     assert_eq!(counted, held);
+    let kept: u64 = ask::<Vec<String>>(&redis, &["KEYS", "pb:{0}:idem:*"])
+        .iter()
+        .map(|key| ask::<u64>(&redis, &["STRLEN", key]) + 280)
+        .sum();
+    let metrics = send(front.admin, &request("GET", "/metrics", &[], "")).body;
+    assert!(metrics.contains(&format!("postback_kept_answer_bytes {kept}\n")), "{kept}: {metrics}");
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Bytes of batches, row states and answers kept for an `Idempotency-Key`.
     pub bytes: u64,
+    /// Those of them that are kept answers.
+    pub answer_bytes: u64,
     /// Bytes of the delivery log.
     pub log_bytes: u64,
     /// Batches taken back from dead workers.
@@ -72,6 +74,7 @@ impl Shard {
             dead: get("dead"),
             dropped: get("dropped"),
             bytes: get("bytes"),
+            answer_bytes: get("answers"),
             log_bytes: get("log_bytes"),
             taken_over: get("taken_over"),
         })

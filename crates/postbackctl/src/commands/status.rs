@@ -20,6 +20,7 @@ struct Status {
     dropped: u64,
     oldest_row_seconds: Option<f64>,
     backlog_bytes: u64,
+    kept_answer_bytes: u64,
     log_bytes: u64,
     batches_taken_over: u64,
     workers: Vec<Worker>,
@@ -52,6 +53,7 @@ pub(crate) async fn run(queue: &Queue, output: &mut Output) -> anyhow::Result<bo
         ("dropped", status.dropped.to_string()),
         ("accepted", status.accepted.to_string()),
         ("backlog bytes", status.backlog_bytes.to_string()),
+        ("of which kept answers", status.kept_answer_bytes.to_string()),
         ("log bytes", status.log_bytes.to_string()),
         ("batches taken over", status.batches_taken_over.to_string()),
     ];
@@ -93,6 +95,7 @@ async fn gather(queue: &Queue) -> anyhow::Result<Status> {
         sum.dead += stats.dead;
         sum.dropped += stats.dropped;
         sum.bytes += stats.bytes;
+        sum.answer_bytes += stats.answer_bytes;
         sum.log_bytes += stats.log_bytes;
         sum.taken_over += stats.taken_over;
         paused = paused.or(shard.paused().await?);
@@ -115,6 +118,7 @@ async fn gather(queue: &Queue) -> anyhow::Result<Status> {
         dropped: sum.dropped,
         oldest_row_seconds: oldest,
         backlog_bytes: sum.bytes,
+        kept_answer_bytes: sum.answer_bytes,
         log_bytes: sum.log_bytes,
         batches_taken_over: sum.taken_over,
         workers: workers.collect(),
