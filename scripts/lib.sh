@@ -72,7 +72,7 @@ complete_settings() {
     default INGEST_ADMIN_LISTEN 127.0.0.1:8081
     default INGEST_MAX_BODY 8MiB
     default INGEST_CLIENT_RATE 1000/s
-    default POSTBACK_CLIENT_REQUESTS 100
+    default POSTBACK_CLIENT_REQUESTS 256
     default POSTBACK_ADMIN_ALLOW '127.0.0.0/8 ::1'
     default POSTBACK_TRUST_PROXY none
     default POSTBACK_TLS_LISTEN ''
