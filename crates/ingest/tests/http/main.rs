@@ -21,3 +21,4 @@ mod slow_redis;
 mod support;
 mod throttle;
 mod tokens;
+mod trace;
