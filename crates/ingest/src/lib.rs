@@ -13,6 +13,7 @@ mod door;
 mod dry_run;
 mod idempotency;
 mod metrics;
+mod nginx;
 mod openapi;
 mod problem;
 mod routes;
