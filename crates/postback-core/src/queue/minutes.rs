@@ -2,7 +2,9 @@
 //!
 //! What was counted and is missing is zero; what was sampled and is missing is a gap.
 
-use std::{collections::BTreeMap, ops::Range, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use super::{Queue, QueueError, Shard};
 use crate::{
@@ -17,14 +19,17 @@ const BOXES: usize = 64;
 const MINUTE_MS: u64 = 60_000;
 
 /// Which time is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Span {
     /// An hour, by the minute.
     #[default]
+    #[serde(rename = "1h")]
     Hour,
     /// Eight hours, by five minutes.
+    #[serde(rename = "8h")]
     EightHours,
     /// 48 hours, by the half hour.
+    #[serde(rename = "48h")]
     TwoDays,
 }
 
@@ -33,11 +38,6 @@ impl Span {
     pub const NAMES: [(Span, &'static str); 3] =
         [(Span::Hour, "1h"), (Span::EightHours, "8h"), (Span::TwoDays, "48h")];
 
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize].1
-    }
-
     /// How many steps it has, and how many minutes a step.
     pub fn steps(self) -> (usize, usize) {
         match self {
@@ -45,15 +45,6 @@ impl Span {
             Span::EightHours => (96, 5),
             Span::TwoDays => (96, 30),
         }
-    }
-}
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Span, String> {
-        let found = Span::NAMES.into_iter().find(|(_, name)| *name == text);
-        found.map(|(span, _)| span).ok_or_else(|| "span must be 1h, 8h or 48h".to_owned())
     }
 }
 

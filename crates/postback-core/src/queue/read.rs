@@ -118,6 +118,15 @@ impl Shard {
         Ok(used)
     }
 
+    /// That, and how much it may be; 0: as much as there is. Bytes.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn memory_and_limit(&self) -> Result<(u64, u64), QueueError> {
+        let [used, limit] = self.memory_figures(["used_memory:", "maxmemory:"]).await?;
+        Ok((used, limit))
+    }
+
     /// How many bytes must go from Redis's memory where it is nearly used up: what deliver writes of retries and in the
     /// log still finds room then, new rows should not. A hundredth of it more than would do, so that not all who wait
     /// come for the first free byte.
