@@ -14,7 +14,7 @@ use postback_core::{
     policy::{parse_duration, parse_size},
 };
 
-pub use crate::{client::TrustedProxies, throttle::ClientRate};
+pub use crate::{client::TrustedProxies, nginx::NginxStatus, throttle::ClientRate};
 
 use crate::coalesce;
 
@@ -30,7 +30,7 @@ pub struct Config {
     #[arg(long, env = "INGEST_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: Listen,
 
-    /// Where /metrics, /healthz and /readyz are served; other than a loopback address or unix:/path only with a token
+    /// Where the pages, /metrics, /healthz and /readyz are served; other than a loopback address or unix:/path only with a token
     #[arg(long, env = "INGEST_ADMIN_LISTEN", default_value = "127.0.0.1:8081")]
     pub admin_listen: Listen,
 
@@ -66,6 +66,10 @@ pub struct Config {
     #[arg(long, env = "INGEST_IDEMPOTENCY_TTL", default_value = "24h", value_parser = idempotency_ttl)]
     pub idempotency_ttl: Duration,
 
+    /// Names whose values the pages do not show: of query parameters, headers, fields of bodies; Authorization never is
+    #[arg(long, env = "INGEST_REDACT", value_delimiter = ',')]
+    pub redact: Vec<String>,
+
     /// What a placeholder without a value becomes, where neither it nor the request says
     #[arg(long, env = "INGEST_UNMATCHED", default_value = "")]
     pub unmatched: String,
@@ -73,6 +77,10 @@ pub struct Config {
     /// Let small requests to the same endpoint share a batch; a time: the longest that one waits for others
     #[arg(long, env = "INGEST_COALESCE", default_value = "on", num_args = 0..=1, default_missing_value = "on", value_name = "on|off|TIME", value_parser = coalesce::window)]
     pub coalesce: Duration,
+
+    /// This box's nginx, whose connections are shown: its stub_status page, such as http://127.0.0.1:8000/nginx_status
+    #[arg(long, env = "INGEST_NGINX_STATUS")]
+    pub nginx_status: Option<NginxStatus>,
 }
 
 /// A key forgotten at once would be no key; what is kept for ever fills Redis.

@@ -109,6 +109,11 @@ impl Door {
         if self.unix { Peer::Socket } else { Peer::Tcp(address.map(|address| address.ip())) }
     }
 
+    /// Whether its requests need a token.
+    pub(crate) fn has_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
     fn throttle(&self, request: &ServiceRequest) -> Result<(), Problem> {
         let Some(throttle) = &self.throttle else { return Ok(()) };
         let peer = self.peer(request.peer_addr());
@@ -125,7 +130,9 @@ impl Door {
     fn caller(&self, request: &ServiceRequest) -> Result<Caller, Problem> {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         match &self.tokens {
-            Some(tokens) if self.reading || !reads => tokens.caller(request.headers()),
+            Some(tokens) if self.reading || !reads => {
+                tokens.caller(request.headers(), self.reading)
+            }
             _ => Ok(Caller { token: None }),
         }
     }

@@ -4,6 +4,7 @@
 //! kept `postback_core::queue`'s.
 
 mod accept;
+mod admin;
 mod body;
 mod client;
 mod coalesce;
@@ -13,6 +14,7 @@ mod door;
 mod dry_run;
 mod idempotency;
 mod metrics;
+mod nginx;
 mod openapi;
 mod problem;
 mod routes;

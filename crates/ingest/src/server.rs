@@ -21,14 +21,16 @@ use postback_core::{
     queue::{Queue, QueueError},
     redis::Trouble,
     request::Limits,
+    sampler,
 };
 
 use self::listen::{Listener, Socket};
 use crate::{
     accept::Bounds,
+    admin::redact::Redact,
     body::Bodies,
     coalesce::Coalescer,
-    config::{Config, Listen},
+    config::{Config, Listen, NginxStatus},
     connection::{Connection, LINGER},
     door::{Door, Doors},
     routes,
@@ -63,6 +65,8 @@ pub struct Ingest {
     pub admin_address: SocketAddr,
     /// The files whose tokens it takes.
     pub token_files: TokenFiles,
+    /// What it tells Redis of its box.
+    sampled: (Queue, Option<NginxStatus>),
 }
 
 /// What every worker thread starts from.
@@ -71,6 +75,7 @@ struct Shared {
     queue: Queue,
     trouble: Arc<Trouble>,
     bounds: web::Data<Bounds>,
+    redact: web::Data<Redact>,
     coalesce: Duration,
 }
 
@@ -92,6 +97,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
                 unmatched: config.unmatched.clone(),
             },
         }),
+        redact: web::Data::new(Redact::new(&config.redact)),
         coalesce: config.coalesce,
     };
     // Anything else may pass, and is in the log.
@@ -107,7 +113,8 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
     let admin = (1, ADMIN_CONNECTIONS);
     let (admin, admin_address) =
         serve(&shared, doors.admin, &config.admin_listen, admin, routes::admin)?;
-    Ok(Ingest { public, admin, address, admin_address, token_files: doors.files })
+    let sampled = (shared.queue.reopen()?, config.nginx_status.clone());
+    Ok(Ingest { public, admin, address, admin_address, token_files: doors.files, sampled })
 }
 
 /// How many connections one of so many workers takes at most, so that the process never runs out of descriptors. Further
@@ -158,10 +165,11 @@ fn http<S: Socket>(
     draining: &GracefulShutdownSignal,
     routes: fn(&mut web::ServiceConfig),
 ) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
-    let Shared { queue, trouble, bounds, coalesce } = shared.clone();
+    let Shared { queue, trouble, bounds, redact, coalesce } = shared.clone();
     let app = App::new()
         .data_factory(move || ready(Store::new(&queue, trouble.clone())))
         .app_data(bounds)
+        .app_data(redact)
         .app_data(door.clone())
         .app_data(web::Data::new(Coalescer::new(coalesce)))
         .wrap(from_fn(routes::frame))
@@ -205,8 +213,12 @@ impl Ingest {
             admin.stop(true).await;
             Ok(())
         };
-        tokio::try_join!(self.public, self.admin, stop)?;
-        Ok(())
+        let (queue, status) = self.sampled;
+        let sampler = sampler::run(queue, async || status.as_ref()?.ask().await);
+        tokio::select! {
+            ended = async { tokio::try_join!(self.public, self.admin, stop) } => Ok(ended.map(drop)?),
+            () = sampler => Ok(()), // it never ends
+        }
     }
 }
 

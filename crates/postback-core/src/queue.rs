@@ -29,11 +29,13 @@ use crate::{
 mod enqueue;
 mod lanes;
 mod log;
+mod minutes;
 mod places;
 mod read;
 mod revise;
 mod room;
 mod rows;
+mod sample;
 mod wakeups;
 mod work;
 
@@ -41,8 +43,9 @@ pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, Sent, decode_log, encode_log},
+    minutes::{BoxFigures, Figures, Minutes, Samples, Span, Step},
     places::{DeadBatch, Placed, Waiting},
-    read::{Stats, StoredBatch, WorkerInfo},
+    read::{Stats, StoredBatch, Totals, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
     room::Room,
     rows::{RowState, RowStates, State},
@@ -135,6 +138,8 @@ struct Scripts {
     trim: Script,
     pause: Script,
     limit: Script,
+    health: Script,
+    sample: Script,
 }
 
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
@@ -149,6 +154,8 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
         trim: script(include_str!("queue/trim.lua")),
         pause: script(include_str!("queue/pause.lua")),
         limit: script(include_str!("queue/limit.lua")),
+        health: script(include_str!("queue/health.lua")),
+        sample: script(include_str!("queue/sample.lua")),
     }
 });
 
