@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod id;
 pub mod inert;
 pub mod logging;
+mod needle;
 pub mod options;
 pub mod policy;
 pub mod queue;

@@ -29,12 +29,14 @@ use crate::{
 mod enqueue;
 mod lanes;
 mod log;
+mod newest;
 mod places;
 mod read;
 mod revise;
 mod room;
 mod rows;
 mod scan;
+mod search;
 mod wakeups;
 mod work;
 
@@ -42,12 +44,14 @@ pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, decode_log, encode_log},
+    newest::Newest,
     places::{DeadBatch, Placed, Waiting},
     read::{Stats, StoredBatch, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
     room::Room,
     rows::{RowState, RowStates, State},
     scan::{Budget, Logged, Page, Place, PlaceError, Scan, Stream},
+    search::{BatchState, Searched},
     wakeups::Wakeups,
     work::{
         Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Slots, Want,

@@ -2,9 +2,11 @@
 //!
 //! Layout: version (1 byte), length before compression (4 bytes, 0: stored plain), then the records in postcard.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{attempt::Cause, batch, endpoint::Method};
+use crate::{attempt::Cause, batch, endpoint::Method, needle::Needle};
 
 const VERSION: u8 = 1;
 /// Below this zstd gains nothing.
@@ -76,15 +78,20 @@ pub fn encode_log(records: &[&Record]) -> Vec<u8> {
 
 /// Reads an entry; one that cannot be read (damaged, or of a newer version) has no records.
 pub fn decode_log(bytes: &[u8]) -> Vec<Record> {
+    decode_log_with(bytes, None)
+}
+
+/// The same, but no records where this text is nowhere in them: they hold their texts as they are.
+pub(super) fn decode_log_with(bytes: &[u8], text: Option<&Needle>) -> Vec<Record> {
     let Some((&[VERSION, l0, l1, l2, l3], content)) = bytes.split_first_chunk::<5>() else {
         return Vec::new();
     };
-    match u32::from_be_bytes([l0, l1, l2, l3]) as usize {
-        0 => postcard::from_bytes(content).unwrap_or_default(),
-        length => batch::decompress(content, length)
-            .and_then(|plain| postcard::from_bytes(&plain).ok())
-            .unwrap_or_default(),
-    }
+    let plain = match u32::from_be_bytes([l0, l1, l2, l3]) as usize {
+        0 => Some(Cow::Borrowed(content)),
+        length => batch::decompress(content, length).map(Cow::Owned),
+    };
+    let plain = plain.filter(|plain| text.is_none_or(|text| text.is_in(plain)));
+    plain.and_then(|plain| postcard::from_bytes(&plain).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
