@@ -6,7 +6,10 @@
 
 mod assets;
 mod guard;
+mod postback;
 pub(crate) mod redact;
+mod requests;
+mod shown;
 
 use actix_web::{
     Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
@@ -45,6 +48,10 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
             .wrap(from_fn(guard::guard))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
+            .service(read("/requests", requests::requests))
+            .service(read("/postbacks/{id}", postback::postback))
+            .service(postback::action("replay"))
+            .service(postback::action("cancel"))
             .default_service(web::to(missing)),
     );
 }

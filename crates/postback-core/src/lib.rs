@@ -22,3 +22,4 @@ pub mod template;
 pub mod testing;
 pub mod value;
 pub mod view;
+pub mod when;
