@@ -43,7 +43,7 @@ mod work;
 pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
-    log::{Record, Recorded, decode_log, encode_log},
+    log::{Record, Recorded, Sent, decode_log, encode_log},
     newest::Newest,
     places::{DeadBatch, Placed, Waiting},
     read::{Stats, StoredBatch, WorkerInfo},

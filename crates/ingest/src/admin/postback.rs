@@ -155,6 +155,10 @@ impl Shown {
         shown::visible(&self.postback.request_id)
     }
 
+    fn traceparent(&self) -> Option<String> {
+        self.postback.traceparent.as_deref().map(shown::visible)
+    }
+
     fn unmatched(&self) -> Vec<String> {
         self.postback.unmatched.iter().map(|name| shown::visible(name)).collect()
     }
@@ -195,7 +199,7 @@ impl Shown {
         let mut fields = vec![("method", self.method()), ("url", url)];
         let headers = attempts.last().map(headers).unwrap_or_default();
         if !headers.is_empty() {
-            fields.push(("headers", &headers));
+            fields.push(("headers", headers.trim_end()));
         }
         if let Some(body) = attempts.last().and_then(body) {
             fields.push(("body", body));
@@ -218,13 +222,14 @@ fn link(path: &str, fields: &[(&str, &str)]) -> String {
 }
 
 /// The headers as lines, as `/try` takes them.
-fn headers(_attempt: &Attempt) -> String {
-    String::new()
+fn headers(attempt: &Attempt) -> String {
+    let lines = attempt.request_headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+    lines.collect()
 }
 
 /// The body that was sent, if all of it is known.
-fn body(_attempt: &Attempt) -> Option<&str> {
-    None
+fn body(attempt: &Attempt) -> Option<&str> {
+    attempt.request_body.as_deref().filter(|_| !attempt.request_truncated)
 }
 
 /// An attempt for people.
@@ -241,6 +246,14 @@ impl Tried<'_> {
 
     fn response_time(&self) -> String {
         format!("{:.1} ms", self.0.response_time_ms)
+    }
+
+    fn request_headers(&self) -> String {
+        shown::visible(&headers(self.0))
+    }
+
+    fn request_body(&self) -> Option<String> {
+        self.0.request_body.as_deref().map(shown::visible)
     }
 
     fn response_body(&self) -> Option<String> {

@@ -138,7 +138,8 @@ impl Requests {
         let mut answer = Requests::new(Vec::new());
         let lines = postbacks.into_iter().map(|postback| {
             let last = postback.attempts.last();
-            let at = last.map_or(&postback.accepted_at, |last| &last.at).clone();
+            let settled = last.and_then(|last| last.settled_at.as_ref());
+            let at = settled.unwrap_or(&postback.accepted_at).clone();
             Line { attempts_made: postback.attempts.len(), at, postback }
         });
         answer.postbacks =

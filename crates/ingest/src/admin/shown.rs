@@ -17,8 +17,11 @@ pub(crate) fn redacted(redact: &Redact, mut postback: Postback) -> Postback {
 }
 
 fn redact_attempt(redact: &Redact, attempt: &mut Attempt) {
-    if let Some(body) = &mut attempt.response_body {
+    for body in [&mut attempt.response_body, &mut attempt.request_body].into_iter().flatten() {
         *body = redact.body(body);
+    }
+    for (name, value) in &mut attempt.request_headers {
+        *value = redact.header(name, value);
     }
 }
 

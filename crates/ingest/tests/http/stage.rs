@@ -108,6 +108,7 @@ impl Stage {
         }
         assert!(is_there, "{id} is not ready");
         (record.at_ms, record.status) = (reserved.now_ms, status);
+        record.reserved_at_ms = Some(reserved.now_ms);
         edit(&mut record);
         settle.log = encode_log(&[&record]);
         if !matches!(came, Came::Delivered) {
@@ -152,6 +153,12 @@ impl Stage {
             response_body: String::new(),
             truncated: false,
             then: Recorded::Delivered,
+            received_at_ms: None,
+            nginx_at_ms: None,
+            reserved_at_ms: None,
+            traceparent: None,
+            sent: None,
+            settled_at_ms: 0,
         }
     }
 

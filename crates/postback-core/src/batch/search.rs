@@ -61,6 +61,7 @@ mod tests {
             traceparent: None,
             received_at_ms: 1,
             first_row: 0,
+            nginx_ms: None,
         };
         let batches = encode(request.endpoint.template(), &request.policy, &source, &request.rows);
         batches.into_iter().next().unwrap().bytes

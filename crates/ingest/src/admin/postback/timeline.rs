@@ -27,13 +27,17 @@ pub(super) fn of(postback: &Postback) -> Vec<Moment> {
     let mut add = |what: &str, at: Option<&str>| {
         moments.extend(at.and_then(ms).map(|at| (what.to_owned(), Some(at))));
     };
+    add("nginx began to read the request", postback.nginx_at.as_deref());
+    add("ingest had it", postback.received_at.as_deref());
     add("stored in Redis", Some(&postback.accepted_at));
     for (number, attempt) in (1..).zip(&postback.attempts) {
+        add(&format!("attempt {number}: reserved by a worker"), attempt.reserved_at.as_deref());
         add(&format!("attempt {number} began"), Some(&attempt.at));
         let began = ms(&attempt.at);
         let took = attempt.response_time_ms.max(0.0).round() as u64;
         let over = began.map(|began| time_text(began + took));
         add(&format!("attempt {number}: {}", came_of(attempt)), over.as_deref());
+        add(&format!("attempt {number} settled"), attempt.settled_at.as_deref());
     }
     moments.extend(next(postback));
     let first = moments.iter().find_map(|(_, at)| *at);

@@ -52,7 +52,7 @@ impl<T, F: FnMut(Logged) -> Option<T>> Sieve<T, F> {
         let place = |given: usize| Place { entry: id, shard, given: given as u32 };
         self.back_to_ms = Some(id.ms);
         // The last record of an entry is its newest.
-        let records = decode_log_with(&bytes, self.text.as_ref());
+        let records = decode_log_with(&bytes, id.ms, self.text.as_ref());
         let mut records = records.into_iter().rev().enumerate().skip(given).peekable();
         while let Some((number, record)) = records.next() {
             self.looked_at += 1;
