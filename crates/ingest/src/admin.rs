@@ -6,6 +6,7 @@
 
 mod assets;
 mod guard;
+mod overview;
 mod postback;
 pub(crate) mod redact;
 mod requests;
@@ -46,6 +47,7 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
     config.service(
         web::scope("")
             .wrap(from_fn(guard::guard))
+            .service(read("/", overview::overview))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
             .service(read("/requests", requests::requests))

@@ -7,6 +7,8 @@ pub mod attempt;
 pub mod batch;
 pub mod descriptors;
 pub mod endpoint;
+pub mod figures;
+pub mod health;
 pub mod id;
 pub mod inert;
 pub mod logging;
@@ -16,6 +18,7 @@ pub mod policy;
 pub mod queue;
 pub mod redis;
 pub mod request;
+pub mod sampler;
 pub mod select;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]
