@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod batch;
+pub mod daemon_log;
 pub mod dead_letters;
 pub mod descriptors;
 pub mod endpoint;

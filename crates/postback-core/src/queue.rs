@@ -29,6 +29,7 @@ use crate::{
 mod enqueue;
 mod lanes;
 mod log;
+mod notices;
 mod places;
 mod read;
 mod revise;
@@ -41,6 +42,7 @@ pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, decode_log, encode_log},
+    notices::Notice,
     places::{DeadBatch, Placed, Waiting},
     read::{Stats, StoredBatch, WorkerInfo},
     revise::{Revised, Revision, Trimmed},

@@ -7,6 +7,7 @@ mod backlog;
 mod bad_input;
 mod body;
 mod coalesce;
+mod daemon_log;
 mod dry_run;
 mod edges;
 mod faults;
