@@ -35,6 +35,8 @@ pub struct Group {
     pub attempts: u64,
     /// Postbacks that they were made for.
     pub postbacks: u64,
+    /// How often one died of it.
+    pub deaths: u64,
     /// When the first one began, milliseconds since 1970, Redis's time.
     pub first_ms: u64,
     /// When the last one began.
@@ -66,7 +68,7 @@ pub struct Groups {
 }
 
 /// What a group is told apart by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Kind {
     /// The group's cause.
     pub cause: Cause,
@@ -131,6 +133,7 @@ impl Group {
             host: record.host.clone(),
             attempts: 0,
             postbacks: 0,
+            deaths: 0,
             first_ms: record.at_ms,
             last_ms: record.at_ms,
             samples: Vec::new(),
@@ -140,6 +143,7 @@ impl Group {
     /// Records come newest first, mostly: the first samples are the latest.
     fn count(&mut self, record: &Record, is_new: bool) {
         self.attempts += 1;
+        self.deaths += u64::from(matches!(record.then, Recorded::Dead(_)));
         self.first_ms = self.first_ms.min(record.at_ms);
         self.last_ms = self.last_ms.max(record.at_ms);
         if is_new {

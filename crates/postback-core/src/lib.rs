@@ -13,6 +13,7 @@ pub mod failures;
 pub mod id;
 pub mod inert;
 pub mod logging;
+pub mod operate;
 pub mod options;
 pub mod policy;
 pub mod queue;

@@ -84,6 +84,8 @@ async fn pages_of_any_length_have_every_row_once_and_the_latest_batch_first() {
         let mut all = Vec::new();
         let mut last = Vec::new();
         for n in 0..20 {
+            let before = queue.shards()[0].now_ms().await.unwrap();
+            while queue.shards()[0].now_ms().await.unwrap() <= before {}
             last = die(&queue, &format!("h{n}.com"), 1 + n % 4).await;
             all.extend(last.clone());
         }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::inert::moves;
+
 /// So much of a text is looked at, in bytes, and so much is kept, in characters.
 const LOOKED_AT: usize = 1024;
 const KEPT: usize = 200;
@@ -26,7 +28,8 @@ pub fn plain(text: &str, into: &mut String) {
         }
         let length = rest.find(|c| !of_word(c)).unwrap_or(rest.len());
         if length == 0 {
-            into.push(c);
+            // What would move a cursor tells nobody anything, and pages and forms could not carry it.
+            into.push(if moves(c) { '#' } else { c });
             rest = &rest[c.len_utf8()..];
             before = Some(c);
             continue;
@@ -168,6 +171,7 @@ mod tests {
         check("worker 0x7ffe and 64KiB, 1m30s, 99%, -4", "worker # and #, #, #, #");
         check("batch abcDEF0123456789_-xyzW is gone", "batch # is gone");
         check("cannot read an unterminated 'thing", "cannot read an unterminated 'thing");
+        check("a\u{1b}[2Jb\r\n\u{202e}c", "a#[#Jb###c");
         check("", "");
         check("größe 7 – ok", "größe # – ok");
     }

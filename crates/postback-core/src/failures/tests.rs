@@ -50,6 +50,7 @@ fn the_same_trouble_at_one_host_is_one_group() {
         host: "a.com:80".into(),
         attempts: 4,
         postbacks: 3,
+        deaths: 2,
         first_ms: 40,
         last_ms: 90,
         samples: ["b-4", "b-1", "b-2"].map(str::to_owned).into(),
