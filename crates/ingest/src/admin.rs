@@ -5,8 +5,12 @@
 //! `admin/redact.rs`.
 
 mod assets;
+mod bulk;
+mod dead;
+mod errors;
 mod guard;
 pub(crate) mod redact;
+mod shown;
 
 use actix_web::{
     Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
@@ -17,7 +21,7 @@ use actix_web::{
 use askama::Template;
 use serde::Serialize;
 
-pub(crate) use self::guard::Seen;
+pub(crate) use self::{bulk::Runs, guard::Seen};
 use crate::problem::Problem;
 
 /// The content type of pages.
@@ -45,6 +49,13 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
             .wrap(from_fn(guard::guard))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
+            .service(read("/errors", errors::errors))
+            .service(act("/errors/replay", bulk::replay))
+            .service(read("/dead", dead::dead))
+            .service(act("/dead/replay", bulk::replay))
+            .service(act("/dead/drop", bulk::drop_rows))
+            .service(read("/dead/progress", bulk::progress))
+            .service(act("/dead/stop", bulk::stop))
             .default_service(web::to(missing)),
     );
 }
@@ -61,6 +72,17 @@ where
         .route(web::get().to(handler.clone()))
         .route(web::head().to(handler))
         .default_service(other)
+}
+
+/// A path that does something: by POST alone.
+fn act<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("POST")) });
+    web::resource(path).route(web::post().to(handler)).default_service(other)
 }
 
 /// What the layout shows around a page.
