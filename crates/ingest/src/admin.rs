@@ -9,6 +9,7 @@ mod bulk;
 mod dead;
 mod errors;
 mod guard;
+mod hosts;
 pub(crate) mod redact;
 mod shown;
 
@@ -56,6 +57,8 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
             .service(act("/dead/drop", bulk::drop_rows))
             .service(read("/dead/progress", bulk::progress))
             .service(act("/dead/stop", bulk::stop))
+            .service(read("/hosts", hosts::hosts))
+            .service(act("/hosts/limit", hosts::limit))
             .default_service(web::to(missing)),
     );
 }

@@ -16,6 +16,7 @@ mod faults;
 mod fleet;
 mod idempotency;
 mod inert;
+mod lanes;
 mod many;
 mod openapi;
 mod options;
