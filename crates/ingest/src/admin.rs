@@ -12,6 +12,7 @@ mod guard;
 mod hosts;
 pub(crate) mod redact;
 mod shown;
+mod workers;
 
 use actix_web::{
     Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
@@ -59,6 +60,9 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
             .service(act("/dead/stop", bulk::stop))
             .service(read("/hosts", hosts::hosts))
             .service(act("/hosts/limit", hosts::limit))
+            .service(read("/workers", workers::workers))
+            .service(act("/workers/pause", workers::pause))
+            .service(act("/workers/resume", workers::resume))
             .default_service(web::to(missing)),
     );
 }
