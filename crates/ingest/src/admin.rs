@@ -12,6 +12,7 @@ mod guard;
 mod hosts;
 pub(crate) mod redact;
 mod shown;
+mod try_it;
 mod workers;
 
 use actix_web::{
@@ -63,6 +64,11 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
             .service(read("/workers", workers::workers))
             .service(act("/workers/pause", workers::pause))
             .service(act("/workers/resume", workers::resume))
+            .service(
+                read("/try", try_it::form)
+                    .app_data(web::FormConfig::default().limit(try_it::MOST))
+                    .route(web::post().to(try_it::act)),
+            )
             .default_service(web::to(missing)),
     );
 }
