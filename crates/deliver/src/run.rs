@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use postback_core::{
     daemon_log,
     queue::{Queue, QueueError},
+    sampler,
 };
 use tokio::{
     net::TcpListener,
@@ -62,6 +63,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     for worker in &workers {
         worker.start();
     }
+    tokio::task::spawn_local(sampler::run(queue.reopen()?, async || None));
     tokio::task::spawn_local(watch_redis(queue));
     log::info!(
         "deliver {} takes postbacks from {}",

@@ -10,8 +10,9 @@ mod dead;
 mod errors;
 mod guard;
 mod hosts;
+mod overview;
 pub(crate) mod redact;
-mod shown;
+mod text;
 mod try_it;
 mod workers;
 
@@ -50,6 +51,7 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
     config.service(
         web::scope("")
             .wrap(from_fn(guard::guard))
+            .service(read("/", overview::overview))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
             .service(read("/errors", errors::errors))

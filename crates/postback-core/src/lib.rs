@@ -1,6 +1,6 @@
 //! What `ingest` and `deliver` share: the request's meaning, the stored form, and the queue in Redis.
 //!
-//! `endpoint`, `template`, `policy`, `batch` and `attempt` are pure: no async, clock, environment or
+//! `endpoint`, `template`, `policy`, `batch`, `attempt` and `trace` are pure: no async, clock, environment or
 //! randomness. Only `queue` knows a Redis key.
 
 pub mod attempt;
@@ -10,6 +10,8 @@ pub mod dead_letters;
 pub mod descriptors;
 pub mod endpoint;
 pub mod failures;
+pub mod figures;
+pub mod health;
 pub mod id;
 pub mod inert;
 pub mod logging;
@@ -19,9 +21,11 @@ pub mod policy;
 pub mod queue;
 pub mod redis;
 pub mod request;
+pub mod sampler;
 pub mod select;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod trace;
 pub mod value;
 pub mod view;

@@ -29,12 +29,14 @@ use crate::{
 mod enqueue;
 mod lanes;
 mod log;
+mod minutes;
 mod notices;
 mod places;
 mod read;
 mod revise;
 mod room;
 mod rows;
+mod sample;
 mod scan;
 mod wakeups;
 mod work;
@@ -42,10 +44,11 @@ mod work;
 pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
-    log::{Record, Recorded, decode_log, encode_log},
+    log::{Record, Recorded, Sent, decode_log, encode_log},
+    minutes::{BoxFigures, Figures, Minutes, Samples, Span, Step},
     notices::Notice,
     places::{DeadBatch, Placed, Waiting},
-    read::{Stats, StoredBatch, WorkerInfo},
+    read::{Stats, StoredBatch, Totals, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
     room::Room,
     rows::{RowState, RowStates, State},
@@ -139,6 +142,8 @@ struct Scripts {
     trim: Script,
     pause: Script,
     limit: Script,
+    health: Script,
+    sample: Script,
 }
 
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
@@ -153,6 +158,8 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
         trim: script(include_str!("queue/trim.lua")),
         pause: script(include_str!("queue/pause.lua")),
         limit: script(include_str!("queue/limit.lua")),
+        health: script(include_str!("queue/health.lua")),
+        sample: script(include_str!("queue/sample.lua")),
     }
 });
 

@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     done, page,
-    shown::{Text, field},
+    text::{Text, field},
 };
 use crate::{problem::Problem, store::Store};
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     page,
     redact::Redact,
-    shown::{Text, field, link},
+    text::{Text, field, link},
 };
 use crate::{problem::Problem, store::Store};
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     page,
-    shown::{Text, field, link},
+    text::{Text, field, link},
 };
 use crate::{problem::Problem, store::Store};
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     done, page,
-    shown::{Text, field, link},
+    text::{Text, field, link},
 };
 use crate::{problem::Problem, store::Store};
 

@@ -17,7 +17,7 @@ use serde_json::{json, value::RawValue};
 use super::{
     done, page, page_with, prefers_json,
     redact::Redact,
-    shown::{Text, link},
+    text::{Text, link},
 };
 use crate::{
     accept::{Bounds, store_alone},

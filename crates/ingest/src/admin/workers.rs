@@ -12,7 +12,7 @@ use postback_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{done, page, shown::Text};
+use super::{done, page, text::Text};
 use crate::{problem::Problem, store::Store};
 
 /// So much of a reason is kept, in characters.

@@ -13,7 +13,7 @@ use postback_core::{
 };
 use serde::Serialize;
 
-use super::{super::shown::Text, name, which::Which};
+use super::{super::text::Text, name, which::Which};
 use crate::problem::Problem;
 
 /// The latest run, if there was one since the process began.

@@ -13,7 +13,7 @@ use postback_core::{
     view::time_text,
 };
 
-use super::super::{dead::Asked, shown::field};
+use super::super::{dead::Asked, text::field};
 use crate::problem::Problem;
 
 /// Of a group so many deaths are looked for at most, and so long; the newest first.
