@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod batch;
 pub mod descriptors;
 pub mod endpoint;
+pub mod exposition;
 pub mod id;
 pub mod inert;
 pub mod logging;

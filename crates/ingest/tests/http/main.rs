@@ -13,6 +13,7 @@ mod faults;
 mod idempotency;
 mod inert;
 mod many;
+mod metrics;
 mod openapi;
 mod options;
 mod pipelined;

@@ -101,7 +101,7 @@ impl Shard {
         Ok(is_nearly_full.then(|| used - limit / 100 * (NEARLY_FULL - 1)))
     }
 
-    async fn memory_figures<const N: usize>(
+    pub(super) async fn memory_figures<const N: usize>(
         &self,
         names: [&str; N],
     ) -> Result<[u64; N], QueueError> {
