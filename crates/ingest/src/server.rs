@@ -26,6 +26,7 @@ use postback_core::{
 use self::listen::{Listener, Socket};
 use crate::{
     accept::Bounds,
+    admin::redact::Redact,
     body::Bodies,
     coalesce::Coalescer,
     config::{Config, Listen},
@@ -73,6 +74,7 @@ struct Shared {
     trouble: Arc<Trouble>,
     bounds: web::Data<Bounds>,
     requests: web::Data<Requests>,
+    redact: web::Data<Redact>,
     coalesce: Duration,
 }
 
@@ -95,6 +97,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
             },
         }),
         requests: web::Data::default(),
+        redact: web::Data::new(Redact::new(&config.redact)),
         coalesce: config.coalesce,
     };
     // Anything else may pass, and is in the log.
@@ -161,11 +164,12 @@ fn http<S: Socket>(
     draining: &GracefulShutdownSignal,
     routes: fn(&mut web::ServiceConfig),
 ) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
-    let Shared { queue, trouble, bounds, requests, coalesce } = shared.clone();
+    let Shared { queue, trouble, bounds, requests, redact, coalesce } = shared.clone();
     let app = App::new()
         .data_factory(move || ready(Store::new(&queue, trouble.clone())))
         .app_data(bounds)
         .app_data(requests)
+        .app_data(redact)
         .app_data(door.clone())
         .app_data(web::Data::new(Coalescer::new(coalesce)))
         .wrap(from_fn(routes::frame))

@@ -42,7 +42,7 @@ pub use self::{
     census::Census,
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
-    log::{Record, Recorded, decode_log, encode_log},
+    log::{Record, Recorded, Sent, decode_log, encode_log},
     places::{DeadBatch, Placed, Waiting},
     read::{Stats, StoredBatch, WorkerInfo},
     revise::{Revised, Revision, Trimmed},

@@ -16,6 +16,7 @@ mod many;
 mod metrics;
 mod openapi;
 mod options;
+mod pages;
 mod pipelined;
 mod process;
 mod slow_redis;

@@ -26,8 +26,13 @@ fn batches(host: &str, request: &str, rows: std::ops::Range<u32>) -> Vec<Encoded
         reference: Some("{n}".into()),
         unmatched: Unmatched::Text(String::new()),
     };
-    let source =
-        Source { request_id: request.into(), traceparent: None, received_at_ms: 0, first_row: 0 };
+    let source = Source {
+        request_id: request.into(),
+        traceparent: None,
+        received_at_ms: 0,
+        first_row: 0,
+        nginx_ms: None,
+    };
     let rows: Vec<_> = rows.map(|n| vec![Item::Literal(n.to_string().into())]).collect();
     encode(&endpoint, &Policy::default(), &source, &rows)
 }

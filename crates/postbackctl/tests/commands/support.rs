@@ -64,6 +64,12 @@ pub(crate) async fn end(server: &RedisServer, state: State, then: Recorded) {
         response_body: "\u{1b}[2Jgone".into(),
         truncated: true,
         then,
+        received_at_ms: Some(taken.stored_at_ms - 2),
+        nginx_at_ms: None,
+        reserved_at_ms: Some(taken.stored_at_ms + 4),
+        traceparent: None,
+        sent: None,
+        settled_at_ms: 0,
     };
     let settle = Settle {
         number: 1,
