@@ -6,6 +6,7 @@
 
 mod assets;
 mod guard;
+mod overview;
 pub(crate) mod redact;
 
 use actix_web::{
@@ -43,6 +44,7 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
     config.service(
         web::scope("")
             .wrap(from_fn(guard::guard))
+            .service(read("/", overview::overview))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
             .default_service(web::to(missing)),

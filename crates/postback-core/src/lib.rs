@@ -8,6 +8,8 @@ pub mod batch;
 pub mod descriptors;
 pub mod endpoint;
 pub mod exposition;
+pub mod figures;
+pub mod health;
 pub mod id;
 pub mod inert;
 pub mod logging;
@@ -16,6 +18,7 @@ pub mod policy;
 pub mod queue;
 pub mod redis;
 pub mod request;
+pub mod sampler;
 pub mod select;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]

@@ -30,11 +30,13 @@ mod census;
 mod enqueue;
 mod lanes;
 mod log;
+mod minutes;
 mod places;
 mod read;
 mod revise;
 mod room;
 mod rows;
+mod sample;
 mod wakeups;
 mod work;
 
@@ -43,8 +45,9 @@ pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, Sent, decode_log, encode_log},
+    minutes::{BoxFigures, Figures, Minutes, Samples, Span, Step},
     places::{DeadBatch, Placed, Waiting},
-    read::{Stats, StoredBatch, WorkerInfo},
+    read::{Stats, StoredBatch, Totals, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
     room::Room,
     rows::{RowState, RowStates, State},
@@ -140,6 +143,8 @@ struct Scripts {
     trim: NamedScript,
     pause: NamedScript,
     limit: NamedScript,
+    health: NamedScript,
+    sample: NamedScript,
 }
 
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
@@ -156,6 +161,8 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
         trim: script(Trip::Trim, include_str!("queue/trim.lua")),
         pause: script(Trip::Pause, include_str!("queue/pause.lua")),
         limit: script(Trip::Limit, include_str!("queue/limit.lua")),
+        health: script(Trip::Health, include_str!("queue/health.lua")),
+        sample: script(Trip::Sample, include_str!("queue/sample.lua")),
     }
 });
 

@@ -14,7 +14,7 @@ pub(crate) struct Fleet {
     census: Vec<Census>,
     oldest: Duration,
     /// Used and at most, bytes; 0: no limit.
-    memory: [u64; 2],
+    memory: (u64, u64),
 }
 
 impl Fleet {
@@ -112,7 +112,7 @@ impl Fleet {
     }
 
     fn parts(&self) -> [(&'static str, &'static str, u64); 8] {
-        let [used, limit] = self.memory;
+        let (used, limit) = self.memory;
         [
             (
                 "postback_waiting_lanes",

@@ -42,12 +42,4 @@ impl Shard {
             is_paused,
         })
     }
-
-    /// The memory that Redis uses for all it holds, and the most that it may use (0: no limit), bytes.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn memory_and_limit(&self) -> Result<[u64; 2], QueueError> {
-        self.memory_figures(["used_memory:", "maxmemory:"]).await
-    }
 }

@@ -35,13 +35,18 @@ pub enum Trip {
     Pause,
     /// `limit.lua`
     Limit,
+    /// `health.lua`
+    Health,
+    /// `sample.lua`
+    Sample,
     /// Commands without a script, which read, mostly.
     Command,
 }
 
 /// In the order of [`Trip`].
-const NAMES: [&str; 10] = [
-    "check", "enqueue", "reserve", "settle", "beat", "revise", "trim", "pause", "limit", "command",
+const NAMES: [&str; 12] = [
+    "check", "enqueue", "reserve", "settle", "beat", "revise", "trim", "pause", "limit", "health",
+    "sample", "command",
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
