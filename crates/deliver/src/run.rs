@@ -53,6 +53,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let is_ready = Rc::new(move || all.iter().all(|worker| worker.is_ready()));
     tokio::task::spawn_local(serve(listener, process.clone(), is_ready));
 
+    let writing = process.clone();
+    tokio::task::spawn_local(async move {
+        if let Some(deliveries) = &writing.deliveries {
+            deliveries.flush_loop().await;
+        }
+    });
     tokio::pin!(shutdown);
     tokio::select! {
         checked = wait_for_redis(&queue, &process) => checked?,
@@ -70,6 +76,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     );
     shutdown.await;
     drain(&process, &workers).await;
+    if let Some(deliveries) = &process.deliveries {
+        deliveries.finish();
+    }
+    log::info!("stopped");
     Ok(())
 }
 
@@ -146,5 +156,4 @@ async fn drain(process: &Process, workers: &[Rc<Worker>]) {
         }
     };
     drop(timeout(RETIRE, retire).await);
-    log::info!("stopped");
 }
