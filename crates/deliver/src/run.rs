@@ -4,6 +4,7 @@ use std::{future::Future, rc::Rc, time::Duration};
 
 use anyhow::Context as _;
 use postback_core::{
+    daemon_log,
     queue::{Queue, QueueError},
     sampler,
 };
@@ -47,6 +48,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let keys = config.signing_key_file.as_deref().map(SigningKeys::read).transpose()?;
     let metrics = Metrics::new(queue.trips());
     let process = Process::new(config, dialer, keys.unwrap_or_default(), metrics);
+    tokio::task::spawn_local(daemon_log::keep(queue.reopen()?, "deliver"));
     let shards = 0..queue.shards().len();
     let workers =
         shards.map(|n| Worker::new(process.clone(), &queue, n)).collect::<Result<Vec<_>, _>>()?;
