@@ -249,6 +249,8 @@ configure() {
     fill "$ROOT/supervisor/supervisord.conf.in" "$1/supervisord.conf"
     fill "$ROOT/supervisor/redis.conf.in" "$1/redis.conf"
     fill "$ROOT/nginx/nginx.conf.in" "$1/nginx.conf"
+    # What is no file, as /dev/stdout, is supervisord's to rotate.
+    [[ $POSTBACK_ACCESS_LOG == /dev/* ]] || fill "$ROOT/nginx/logrotate.conf.in" "$1/logrotate.conf"
     configure_monitor "$1" "${owner[@]}"
 }
 
