@@ -28,7 +28,7 @@ use crate::isolation::{
 
 /// Every page that is measured. `{id}`, `{ref}` and `{request}` stand for the postback whose attempt is the oldest in the
 /// log, `{cursor}` for a place in the middle of it.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 21] = [
     "/",
     "/requests",
     "/requests?limit=500",
@@ -44,6 +44,13 @@ const PATHS: [&str; 14] = [
     "/postbacks/{id}",
     "/postbacks/{waiting}",
     "/postbacks/{dead}",
+    "/errors",
+    "/errors?since=1h",
+    "/dead",
+    "/dead?host=host-7.example",
+    "/hosts",
+    "/workers",
+    "/try",
 ];
 /// What a page should take at most, milliseconds.
 const GOAL: f64 = 200.0;

@@ -17,7 +17,7 @@ fn a_small_run_has_every_page_as_html_and_as_json() {
         .filter(|line| line.starts_with("| /"))
         .map(|line| line.split('|').map(str::trim).collect())
         .collect();
-    assert!(lines.len() >= 28, "{table}");
+    assert!(lines.len() >= 42, "{table}");
     for cells in &lines {
         assert_eq!(cells[3], "200", "{cells:?}");
         assert!(cells[5..8].iter().all(|cell| cell.parse::<f64>().is_ok()), "{cells:?}");

@@ -31,4 +31,3 @@ pub mod testing;
 pub mod trace;
 pub mod value;
 pub mod view;
-pub mod when;

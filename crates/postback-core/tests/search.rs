@@ -1,5 +1,7 @@
 //! Searches and lists find what is there, and within bounds tell what they have not looked at.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::time::Duration;
 
 use postback_core::{

@@ -4,7 +4,7 @@
 
 mod timeline;
 
-use actix_web::{HttpRequest, HttpResponse, Resource, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use askama::Template;
 use postback_core::{
     attempt::Cause,
@@ -15,10 +15,14 @@ use postback_core::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use url::form_urlencoded::Serializer;
 
 use self::timeline::Moment;
-use super::{done, page, redact::Redact, shown};
+use super::{
+    done, page,
+    redact::Redact,
+    shown,
+    text::{Text, link},
+};
 use crate::{problem::Problem, store::Store};
 
 #[derive(Template, Serialize)]
@@ -89,17 +93,8 @@ fn missing(id: PostbackId, log_begins_ms: Option<u64>) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", format_args!("no postback {id}: {why}"))
 }
 
-/// `POST /postbacks/{id}/replay` and `/cancel`.
-pub(super) fn action(name: &'static str) -> Resource {
-    let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("POST")) });
-    let resource = web::resource(format!("/postbacks/{{id}}/{name}")).default_service(other);
-    match name {
-        "replay" => resource.route(web::post().to(replay)),
-        _ => resource.route(web::post().to(cancel)),
-    }
-}
-
-async fn replay(
+/// `POST /postbacks/{id}/replay`.
+pub(super) async fn replay(
     request: HttpRequest,
     path: web::Path<String>,
     store: web::Data<Store>,
@@ -107,7 +102,8 @@ async fn replay(
     act(&request, &path, &store, Revision::Replay).await
 }
 
-async fn cancel(
+/// `POST /postbacks/{id}/cancel`.
+pub(super) async fn cancel(
     request: HttpRequest,
     path: web::Path<String>,
     store: web::Data<Store>,
@@ -143,28 +139,28 @@ async fn revise(queue: &Queue, id: PostbackId, revision: Revision) -> Result<Rev
 }
 
 impl Shown {
-    fn url(&self) -> String {
-        shown::visible(&self.postback.url)
+    fn url(&self) -> Text {
+        Text(self.postback.url.clone())
     }
 
-    fn reference(&self) -> Option<String> {
-        self.postback.reference.as_deref().map(shown::visible)
+    fn reference(&self) -> Option<Text> {
+        self.postback.reference.clone().map(Text)
     }
 
-    fn request_id(&self) -> String {
-        shown::visible(&self.postback.request_id)
+    fn request_id(&self) -> Text {
+        Text(self.postback.request_id.clone())
     }
 
-    fn host(&self) -> String {
-        shown::visible(&self.postback.host)
+    fn host(&self) -> Text {
+        Text(self.postback.host.clone())
     }
 
-    fn traceparent(&self) -> Option<String> {
-        self.postback.traceparent.as_deref().map(shown::visible)
+    fn traceparent(&self) -> Option<Text> {
+        self.postback.traceparent.clone().map(Text)
     }
 
-    fn unmatched(&self) -> Vec<String> {
-        self.postback.unmatched.iter().map(|name| shown::visible(name)).collect()
+    fn unmatched(&self) -> Vec<Text> {
+        self.postback.unmatched.iter().cloned().map(Text).collect()
     }
 
     fn method(&self) -> &'static str {
@@ -189,12 +185,12 @@ impl Shown {
 
     /// Where the postbacks of the same request are.
     fn siblings(&self) -> String {
-        link("/requests", &[("q", &self.postback.request_id)])
+        link("/requests", [("q", &*self.postback.request_id)])
     }
 
     /// Where others to the same host are.
     fn others(&self) -> String {
-        link("/requests", &[("host", &self.postback.host)])
+        link("/requests", [("host", &*self.postback.host)])
     }
 
     /// The form that makes a new postback, filled with this one.
@@ -208,7 +204,7 @@ impl Shown {
         if let Some(body) = attempts.last().and_then(body) {
             fields.push(("body", body));
         }
-        link("/try", &fields)
+        link("/try", fields)
     }
 
     /// Whether clocks that differ show.
@@ -219,10 +215,6 @@ impl Shown {
     fn attempts(&self) -> impl Iterator<Item = Tried<'_>> {
         self.postback.attempts.iter().map(Tried)
     }
-}
-
-fn link(path: &str, fields: &[(&str, &str)]) -> String {
-    format!("{path}?{}", Serializer::new(String::new()).extend_pairs(fields).finish())
 }
 
 /// The headers as lines, as `/try` takes them.
@@ -244,28 +236,28 @@ impl Tried<'_> {
         self.0.status.map_or_else(|| "no complete answer".to_owned(), |status| status.to_string())
     }
 
-    fn error(&self) -> Option<String> {
-        self.0.error.as_deref().map(shown::visible)
+    fn error(&self) -> Option<Text> {
+        self.0.error.clone().map(Text)
     }
 
     fn response_time(&self) -> String {
         format!("{:.1} ms", self.0.response_time_ms)
     }
 
-    fn traceparent(&self) -> Option<String> {
-        self.0.traceparent.as_deref().map(shown::visible)
+    fn traceparent(&self) -> Option<Text> {
+        self.0.traceparent.clone().map(Text)
     }
 
-    fn request_headers(&self) -> String {
-        shown::visible(&headers(self.0))
+    fn request_headers(&self) -> Text {
+        Text(headers(self.0))
     }
 
-    fn request_body(&self) -> Option<String> {
-        self.0.request_body.as_deref().map(shown::visible)
+    fn request_body(&self) -> Option<Text> {
+        self.0.request_body.clone().map(Text)
     }
 
-    fn response_body(&self) -> Option<String> {
-        self.0.response_body.as_deref().filter(|body| !body.is_empty()).map(shown::visible)
+    fn response_body(&self) -> Option<Text> {
+        self.0.response_body.clone().filter(|body| !body.is_empty()).map(Text)
     }
 
     fn has_empty_body(&self) -> bool {

@@ -136,6 +136,7 @@ impl Stage {
     /// What the log would tell of a first attempt.
     fn record(&self, id: PostbackId) -> Record {
         let postback = self.run(self.queue.postback(id)).unwrap().unwrap();
+        let stored = self.run(self.queue.shards()[0].batch(id.batch)).unwrap().unwrap();
         Record {
             id: id.to_string(),
             request_id: postback.request_id,
@@ -144,7 +145,7 @@ impl Stage {
             method: postback.method.unwrap_or(Method::Get),
             url: postback.url,
             unmatched: postback.unmatched,
-            accepted_at_ms: self.run(self.queue.shards()[0].now_ms()).unwrap(),
+            accepted_at_ms: stored.stored_at_ms,
             attempt: 1,
             at_ms: 0,
             status: 0,

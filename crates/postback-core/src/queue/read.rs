@@ -167,6 +167,17 @@ impl Shard {
         Ok(real.max(last.unwrap_or_default()))
     }
 
+    /// By the clock of the log's entries a time that is not after this one by the fleet's clock, both milliseconds since
+    /// 1970: the log goes by Redis's bare time, to which the fleet's adds an offset that only grows.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn logged_from_ms(&self, fleet_ms: u64) -> Result<u64, QueueError> {
+        let ask = redis::cmd("HGET").arg(self.key("clock")).arg("offset").to_owned();
+        let offset: Option<i64> = self.link.run(&ask).await?;
+        Ok(fleet_ms.saturating_sub(u64::try_from(offset.unwrap_or_default()).unwrap_or_default()))
+    }
+
     /// Why and since when the fleet is paused, if it is.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::{
     batch::Batch,
     id::PostbackId,
     needle::Needle,
-    queue::{Budget, Queue, QueueError, Record, Recorded, Scan, Shard},
+    queue::{Budget, Logged, Queue, QueueError, Record, Recorded, Scan, Shard, StoredBatch},
 };
 
 /// What a search may cost.
@@ -87,18 +87,43 @@ impl Queue {
         Ok(found)
     }
 
-    /// One postback, as [`Queue::search`].
+    /// One postback, as [`Queue::search`]. The log is read no further back than to when it was accepted.
     ///
     /// # Errors
     /// When Redis fails.
     pub async fn search_id(&self, id: PostbackId, effort: &Effort) -> Result<Found, QueueError> {
         let mut found = Found::default();
-        let live = stored_postback(self.shard_of(id.batch.lane()), id).await?;
+        let shard = self.shard_of(id.batch.lane());
+        let stored = shard.batch(id.batch).await?;
+        let mut scan =
+            Scan { lane: Some(id.batch.lane()), text: Some(id.to_string()), ..scan_all(effort) };
+        let mut last = None;
+        if let Some(stored) = &stored {
+            scan.since_ms = Some(shard.logged_from_ms(stored.stored_at_ms).await?);
+        } else {
+            let text = id.to_string();
+            let newest = Scan { most: 1, ..scan.clone() };
+            let take = move |logged: Logged| Some(logged.record).filter(|r| r.id == text);
+            let page = self.scan(&newest, take).await?;
+            found.log_back_to_ms = page.next.and(page.back_to_ms).filter(|_| page.found.is_empty());
+            last = page.found.into_iter().next();
+            let Some(last) = &last else { return Ok(found) };
+            scan.since_ms = Some(shard.logged_from_ms(last.accepted_at_ms).await?);
+            scan.before = page.next;
+        }
         let text = id.to_string();
-        let lane = Some(id.batch.lane());
-        let scan = Scan { text: Some(text.clone()), lane, ..scan_all(effort) };
-        let logged = self.search_log(&scan, effort, move |r| r.id == text, &mut found).await?;
-        let records = logged.into_values().next().unwrap_or_default();
+        let is_over = last.is_some() && scan.before.is_none();
+        let mut logged = match is_over {
+            true => BTreeMap::new(),
+            false => self.search_log(&scan, effort, move |r| r.id == text, &mut found).await?,
+        };
+        let mut records = logged.remove(&id.to_string()).unwrap_or_default();
+        records.extend(last);
+        records.sort_by_key(|record| record.at_ms);
+        let live = match &stored {
+            Some(stored) => row_of(shard, stored, id).await?,
+            None => None,
+        };
         found.postbacks.extend(self.whole(id, live, &records).await?);
         Ok(found)
     }
@@ -112,7 +137,7 @@ impl Queue {
         found: &mut Found,
     ) -> Result<BTreeMap<String, Vec<Record>>, QueueError> {
         let (mut ids, most) = (HashSet::new(), effort.most);
-        let take = move |logged: crate::queue::Logged| {
+        let take = move |logged: Logged| {
             let record = Some(logged.record).filter(&is_asked)?;
             if ids.contains(&record.id) {
                 return Some(Ok(record));
@@ -225,9 +250,19 @@ fn is_doubtful(live: Option<&Postback>, records: &[Record]) -> bool {
 }
 
 async fn stored_postback(shard: &Shard, id: PostbackId) -> Result<Option<Postback>, QueueError> {
-    let Some(stored) = shard.batch(id.batch).await? else { return Ok(None) };
+    match shard.batch(id.batch).await? {
+        Some(stored) => row_of(shard, &stored, id).await,
+        None => Ok(None),
+    }
+}
+
+async fn row_of(
+    shard: &Shard,
+    stored: &StoredBatch,
+    id: PostbackId,
+) -> Result<Option<Postback>, QueueError> {
     let due = shard.due_ms(id.batch).await?;
-    let mut rows = postbacks(&stored, due).into_iter();
+    let mut rows = postbacks(stored, due).into_iter();
     Ok(rows.nth(usize::from(id.row)).map(|(postback, _)| postback))
 }
 

@@ -1,16 +1,17 @@
 //! What the query of `/requests` asks for. A field that is empty, as forms send it, asks for nothing.
 
 use postback_core::{
-    attempt::Cause,
-    endpoint::{Method, Origin},
+    endpoint::Method,
+    operate,
     queue::Place,
     view::{Postback, Standing, Wanted, time_text},
-    when::When,
 };
 use serde::Deserialize;
-use url::form_urlencoded::Serializer;
 
-use crate::problem::Problem;
+use crate::{
+    admin::text::{field, link},
+    problem::Problem,
+};
 
 /// How many postbacks a page has, and how many at most.
 const LIMIT: usize = 50;
@@ -78,50 +79,40 @@ impl Query {
 
     /// The same list, behind another place.
     pub(super) fn link(&self, before: Option<&str>) -> String {
-        let mut query = Serializer::new(String::new());
-        for (name, text) in self.fields() {
-            if let Some(text) = text.as_deref().filter(|text| !text.is_empty() && name != "before")
-            {
-                query.append_pair(name, text);
-            }
-        }
-        query.extend_pairs(before.map(|before| ("before", before)));
-        format!("/requests?{}", query.finish())
+        let kept = self.fields().into_iter().filter(|(name, _)| *name != "before");
+        let kept = kept.map(|(name, text)| (name, text.as_deref().unwrap_or_default()));
+        link("/requests", kept.chain(before.map(|before| ("before", before))))
     }
 }
 
 impl Criteria {
     /// `now_ms`: the fleet's time.
     pub(super) fn read(query: &Query, now_ms: u64) -> Result<Criteria, Problem> {
-        let hosts = parsed(query, "host", |text| {
-            let origins = Origin::of_host(text).map_err(|error| error.to_string())?;
-            let mut hosts: Vec<String> = origins.iter().map(Origin::host_port).collect();
+        let hosts = field("host", query.get("host"), |text| {
+            let mut hosts = operate::hosts(text)?;
             hosts.dedup();
             Ok(hosts)
         })?;
-        let time = |text: &str| match text.parse::<When>() {
-            Ok(when) => Ok(when.ms(now_ms)),
-            Err(why) => Err(why.to_owned()),
-        };
+        let time = |text: &str| operate::time(text).map(|when| when.ms(now_ms));
         Ok(Criteria {
-            text: parsed(query, "q", |text| match text.trim() {
-                text if text.len() <= TEXT => Ok(text.to_owned()),
-                _ => Err(format!("is longer than {TEXT} bytes, as no id and no ref is")),
-            })?
-            .filter(|text| !text.is_empty()),
+            text: field("q", query.get("q"), |text| {
+                let fits = text.len() <= TEXT;
+                let why = || format!("is longer than {TEXT} bytes, as no id and no ref is");
+                fits.then(|| text.to_owned()).ok_or_else(why)
+            })?,
             wanted: Wanted {
-                state: parsed(query, "state", state)?,
+                state: field("state", query.get("state"), state)?,
                 hosts,
-                status: parsed(query, "status", status)?,
-                cause: parsed(query, "cause", cause)?,
-                method: parsed(query, "method", method)?,
+                status: field("status", query.get("status"), status)?,
+                cause: field("cause", query.get("cause"), operate::cause)?,
+                method: field("method", query.get("method"), method)?,
             },
-            since_ms: parsed(query, "since", time)?,
-            until_ms: parsed(query, "until", time)?,
-            before: parsed(query, "before", |text| {
+            since_ms: field("since", query.get("since"), time)?,
+            until_ms: field("until", query.get("until"), time)?,
+            before: field("before", query.get("before"), |text| {
                 text.parse().map_err(|error: postback_core::queue::PlaceError| error.to_string())
             })?,
-            most: parsed(query, "limit", |text| {
+            most: field("limit", query.get("limit"), |text| {
                 let most = text.parse().ok().filter(|most| (1..=MOST).contains(most));
                 most.ok_or_else(|| format!("must be from 1 to {MOST}"))
             })?
@@ -144,29 +135,10 @@ impl Criteria {
     }
 }
 
-fn parsed<T>(
-    query: &Query,
-    field: &str,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<Option<T>, Problem> {
-    match query.get(field) {
-        "" => Ok(None),
-        text => parse(text).map(Some).map_err(|why| {
-            Problem::bad_request(format_args!("{field} `{}` {why}", text.escape_debug()))
-        }),
-    }
-}
-
 fn state(text: &str) -> Result<Standing, String> {
     let states = [Standing::Pending, Standing::Delivered, Standing::Dead];
     let found = states.into_iter().find(|state| state.as_str() == text);
     found.ok_or_else(|| "must be pending, delivered or dead".to_owned())
-}
-
-fn cause(text: &str) -> Result<Cause, String> {
-    let found = Cause::NAMES.iter().find(|(_, name)| *name == text);
-    let names = || Cause::NAMES.map(|(_, name)| name).join(", ");
-    found.map(|(cause, _)| *cause).ok_or_else(|| format!("is not one of {}", names()))
 }
 
 fn method(text: &str) -> Result<Method, String> {
@@ -189,6 +161,8 @@ fn status(text: &str) -> Result<(u16, u16), String> {
 
 #[cfg(test)]
 mod tests {
+    use postback_core::attempt::Cause;
+
     use super::*;
 
     fn query(text: &str) -> Query {
@@ -216,14 +190,14 @@ mod tests {
             let problem = Criteria::read(&query(text), 0).unwrap_err().to_string();
             assert!(problem.contains(expect), "{text}: {problem}");
         };
-        check("state=lost", "state `lost` must be pending, delivered or dead");
-        check("status=5x", "status `5x` must be a status such as 503");
+        check("state=lost", "state `lost`: must be pending, delivered or dead");
+        check("status=5x", "status `5x`: must be a status such as 503");
         check("status=0xx", "status `0xx`");
         check("cause=bad", "is not one of blocked, status");
         check("method=LOOK", "is not one of GET, POST");
         check("since=soon", "must be a time in UTC");
         check("host=a.com/x", "host `a.com/x`");
-        check("before=1", "before `1` is no cursor");
+        check("before=1", "before `1`: is no cursor");
         check("limit=0", "from 1 to 500");
         check("limit=501", "from 1 to 500");
         check(&format!("q={}", "a".repeat(1025)), "longer than 1024 bytes");

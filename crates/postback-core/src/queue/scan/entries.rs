@@ -1,6 +1,6 @@
 //! Entries of the log as they come from Redis: a piece at a time of each shard, merged.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use futures_util::future::try_join_all;
 
@@ -15,8 +15,8 @@ use crate::{
 
 /// Entries that are asked for first. Later it is as many as had `PIECE` bytes the last time.
 const FIRST: usize = 16;
-/// The most entries that are asked for at once: Redis is busy with them for less than a millisecond.
-const MOST: usize = 512;
+/// The most entries that are asked for at once: Redis is busy with them for a millisecond.
+const MOST: usize = 2048;
 /// About so many bytes are asked for at once. An entry has from 200 bytes to a few 100 KiB.
 const PIECE: usize = 1024 * 1024;
 
@@ -30,6 +30,9 @@ pub(super) struct Entry {
     pub(super) given: usize,
     pub(super) late: bool,
 }
+
+/// An entry as Redis has it: its id, then names and values by turns.
+type Stored = (String, Vec<Vec<u8>>);
 
 /// What was read ahead of every shard.
 pub(super) struct Entries {
@@ -124,15 +127,18 @@ impl Reader {
             self.newest = format!("({id}");
         }
         let mut bytes = 0;
-        for (id, mut fields) in found {
+        for (id, fields) in found {
             let Ok(id) = id.parse::<EntryId>() else { continue };
-            let entry = Entry {
-                id,
-                shard: self.number,
-                bytes: fields.remove("d").unwrap_or_default(),
-                given: before.map_or(0, |place| place.given(self.number, id)),
-                late: fields.contains_key("late"),
-            };
+            let given = before.map_or(0, |place| place.given(self.number, id));
+            let mut entry = Entry { id, shard: self.number, bytes: vec![], given, late: false };
+            let mut fields = fields.into_iter();
+            while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+                match &name[..] {
+                    b"d" => entry.bytes = value,
+                    b"late" => entry.late = true,
+                    _ => {}
+                }
+            }
             bytes += entry.bytes.len();
             self.ahead.push_back(entry);
         }
@@ -142,7 +148,7 @@ impl Reader {
         Ok(())
     }
 
-    async fn ask(&self) -> Result<Vec<(String, HashMap<String, Vec<u8>>)>, QueueError> {
+    async fn ask(&self) -> Result<Vec<Stored>, QueueError> {
         let mut ask = redis::cmd("XREVRANGE");
         ask.arg(self.shard.key(self.stream.key())).arg(&self.newest).arg(&self.oldest);
         Ok(self.shard.link.run(ask.arg("COUNT").arg(self.count)).await?)
