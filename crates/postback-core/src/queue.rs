@@ -43,7 +43,7 @@ pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, Sent, decode_log, encode_log},
-    minutes::{BoxFigures, Figures, Minutes, Samples, Span, Step},
+    minutes::{BoxFigures, Figures, Minutes, PastSteps, Samples, Span, Step},
     places::{DeadBatch, Placed, Waiting},
     read::{Stats, StoredBatch, Totals, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
