@@ -4,6 +4,7 @@ use std::{future::Future, rc::Rc, time::Duration};
 
 use anyhow::Context as _;
 use postback_core::{
+    daemon_log,
     queue::{Queue, QueueError},
     sampler,
 };
@@ -15,7 +16,7 @@ use tokio::{
 use crate::{
     config::Config,
     connect::{Dialer, DialerConfig},
-    metrics::{Metrics, serve},
+    metrics::{Load, Metrics, serve},
     process::Process,
     sign::SigningKeys,
     worker::Worker,
@@ -45,13 +46,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     })?;
     let queue = config.queue.open()?;
     let keys = config.signing_key_file.as_deref().map(SigningKeys::read).transpose()?;
-    let process = Process::new(config, dialer, keys.unwrap_or_default(), Metrics::new());
+    let metrics = Metrics::new(queue.trips());
+    let process = Process::new(config, dialer, keys.unwrap_or_default(), metrics);
+    tokio::task::spawn_local(daemon_log::keep(queue.reopen()?, "deliver"));
     let shards = 0..queue.shards().len();
     let workers =
         shards.map(|n| Worker::new(process.clone(), &queue, n)).collect::<Result<Vec<_>, _>>()?;
     let all = workers.clone();
-    let is_ready = Rc::new(move || all.iter().all(|worker| worker.is_ready()));
-    tokio::task::spawn_local(serve(listener, process.clone(), is_ready));
+    let load = move || {
+        let loads = all.iter().map(|worker| worker.load());
+        loads.reduce(Load::and).unwrap_or_default()
+    };
+    tokio::task::spawn_local(serve(listener, process.clone(), Rc::new(load)));
 
     tokio::pin!(shutdown);
     tokio::select! {

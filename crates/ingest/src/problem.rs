@@ -64,6 +64,11 @@ impl Problem {
         Problem::retry(code, detail, RETRY_AFTER)
     }
 
+    /// The word for programs, of a closed list.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// Redis cannot be used.
     pub(crate) fn not_ready(error: &QueueError) -> Problem {
         Problem::unavailable("not_ready", format_args!("redis cannot be used ({})", error.kind()))
@@ -78,6 +83,12 @@ impl Problem {
     /// With a header beside what every problem has.
     pub(crate) fn with(self, name: header::HeaderName, value: String) -> Problem {
         Problem { header: Some((name, value)), ..self }
+    }
+
+    /// Each fault of a request: its place and what is wrong.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
+        let errors = self.errors.as_deref().map_or(&[][..], RequestErrors::as_slice);
+        errors.iter().map(|error| (error.place.as_str(), error.reason.as_str()))
     }
 
     /// For people.
