@@ -26,6 +26,7 @@ use actix_web::{
     web,
 };
 use askama::Template;
+use postback_core::queue::PastSteps;
 use serde::Serialize;
 
 pub(crate) use self::{bulk::Runs, guard::Seen};
@@ -54,6 +55,7 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
     config.service(
         web::scope("")
             .wrap(from_fn(guard::guard))
+            .app_data(web::Data::new(PastSteps::default()))
             .service(read("/", overview::overview))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))

@@ -49,7 +49,7 @@ pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, Sent, decode_log, encode_log},
-    minutes::{BoxFigures, Figures, Minutes, Samples, Span, Step},
+    minutes::{BoxFigures, Figures, Minutes, PastSteps, Samples, Span, Step},
     newest::Newest,
     notices::Notice,
     places::{DeadBatch, Placed, Waiting},

@@ -8,7 +8,7 @@ use postback_core::{
     figures::Tally,
     health::{Health, Nginx},
     policy::Success,
-    queue::{Queue, Settle, Span, Which},
+    queue::{PastSteps, Queue, Settle, Span, Which},
     testing::RedisServer,
 };
 
@@ -52,8 +52,8 @@ async fn a_repeated_settle_counts_once_and_shards_add_up() {
             shard.settle("w", settle).await.unwrap();
         }
     }
-    let minutes = queue.minutes(Span::Hour).await.unwrap();
-    assert_eq!(minutes.steps.len(), 60);
+    let minutes = queue.minutes(Span::Hour, &PastSteps::default()).await.unwrap();
+    assert_eq!(minutes.steps.len(), 61);
     let mut all = minutes.steps[0].figures.clone();
     minutes.steps[1..].iter().for_each(|step| all.merge(&step.figures));
     assert_eq!((all.attempts(), all.retried, all.failed()), (4, 2, 2));
@@ -74,18 +74,42 @@ async fn steps_hold_their_minutes_and_nothing_of_others() {
         ask::<u64>(&server, &["HSET", &format!("pb:{{0}}:minute:{}", now - ago), "accepted", "1"]);
     }
     for (span, steps, of_step) in
-        [(Span::Hour, 60, 1), (Span::EightHours, 96, 5), (Span::TwoDays, 96, 30)]
+        [(Span::Hour, 61, 1), (Span::EightHours, 97, 5), (Span::TwoDays, 97, 30)]
     {
-        let found = queue.minutes(span).await.unwrap().steps;
+        let found = queue.minutes(span, &PastSteps::default()).await.unwrap().steps;
         assert_eq!(found.len(), steps);
-        let full = found.iter().filter(|step| step.figures.accepted == of_step).count();
-        assert!(full >= steps - 1, "{span:?}: {full} of {steps}"); // a minute may have begun
-        assert!(found.iter().all(|step| step.figures.accepted <= of_step));
-        let (last, first) = (&found[steps - 1], &found[0]);
-        assert_eq!(first.time, Duration::from_secs(60 * of_step));
-        assert!(last.time <= first.time, "{last:?}");
-        assert_eq!(last.at_ms - first.at_ms, (steps as u64 - 1) * of_step * 60_000);
+        let (last, over) = found.split_last().unwrap();
+        let whole = Duration::from_secs(60 * of_step);
+        assert!(over.iter().all(|step| (step.figures.accepted, step.time) == (of_step, whole)));
+        assert!(last.figures.accepted <= of_step && last.time <= whole, "{last:?}");
+        assert_eq!(last.at_ms - found[0].at_ms, (steps as u64 - 1) * of_step * 60_000);
+        assert_eq!(last.at_ms % (of_step * 60_000), 0, "steps begin at round times");
     }
+}
+
+#[tokio::test]
+async fn steps_that_are_over_are_not_read_again_and_what_is_new_is() {
+    let (server, queue) = start(1).await;
+    let now = ask::<(u64, u64)>(&server, &["TIME"]).0 / 60;
+    let set = |ago: u64, accepted: &str| {
+        let key = format!("pb:{{0}}:minute:{}", now - ago);
+        ask::<u64>(&server, &["HSET", &key, "accepted", accepted, "backlog", "1"])
+    };
+    let sum = async |past: &PastSteps| {
+        let steps = queue.minutes(Span::EightHours, past).await.unwrap().steps;
+        steps.iter().map(|step| step.figures.accepted).sum::<u64>()
+    };
+    let past = PastSteps::default();
+    set(100, "1");
+    assert_eq!(sum(&past).await, 1);
+    for (ago, accepted) in [(100, "10"), (1, "200"), (0, "3000")] {
+        set(ago, accepted);
+    }
+    assert_eq!(sum(&past).await, 3201);
+    assert_eq!(sum(&PastSteps::default()).await, 3210);
+    // Of another span nothing is known yet.
+    let hours = queue.minutes(Span::TwoDays, &past).await.unwrap().steps;
+    assert_eq!(hours.iter().map(|step| step.figures.accepted).sum::<u64>(), 3210);
 }
 
 #[tokio::test]
@@ -100,7 +124,14 @@ async fn what_is_seen_of_the_queue_is_the_last_of_a_minute_and_the_greatest_age(
         queue.sample().await.unwrap();
         assert!(ask::<i64>(&server, &["TTL", &key]) > 0, "it is kept for ever");
         if ask::<(u64, u64)>(&server, &["TIME"]).0 / 60 == now {
-            break queue.minutes(Span::Hour).await.unwrap().recent.figures.samples.unwrap();
+            break queue
+                .minutes(Span::Hour, &PastSteps::default())
+                .await
+                .unwrap()
+                .recent
+                .figures
+                .samples
+                .unwrap();
         }
     };
     assert_eq!((samples.backlog, samples.dead_rows, samples.in_flight), (7, 2, 5));
@@ -117,7 +148,7 @@ async fn one_of_all_processes_is_to_look_at_the_queue_and_each_box_is_kept() {
         turns.push(queue.tell_health(name, Some(&health), Some(&nginx)).await.unwrap());
     }
     assert_eq!(turns, [true, false, false]);
-    let boxes = queue.minutes(Span::Hour).await.unwrap().boxes;
+    let boxes = queue.minutes(Span::Hour, &PastSteps::default()).await.unwrap().boxes;
     assert_eq!(boxes.iter().map(|seen| &seen.name[..]).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!((boxes[0].latest, boxes[0].nginx), (Some(health), Some(nginx)));
     let keys: Vec<String> = ask(&server, &["KEYS", "pb:{0}:health:*"]);

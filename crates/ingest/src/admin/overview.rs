@@ -10,7 +10,7 @@ mod plot;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use postback_core::{
-    queue::{Minutes, Queue, QueueError, Span, Stats, Totals},
+    queue::{Minutes, PastSteps, Queue, QueueError, Span, Stats, Totals},
     view,
 };
 use serde::{Deserialize, Serialize};
@@ -77,14 +77,15 @@ pub(super) async fn overview(
     request: HttpRequest,
     query: web::Query<Query>,
     store: web::Data<Store>,
+    past: web::Data<PastSteps>,
 ) -> Result<HttpResponse, Problem> {
     let span = query.span;
-    let read = store.read(async |queue| Read::take(queue, span).await).await?;
+    let read = store.read(async |queue| Read::take(queue, span, &past).await).await?;
     super::page(&request, &Overview::of(span, &read))
 }
 
 impl Read {
-    async fn take(queue: &Queue, span: Span) -> Result<Read, QueueError> {
+    async fn take(queue: &Queue, span: Span, past: &PastSteps) -> Result<Read, QueueError> {
         let (mut stats, mut totals, mut oldest) = (Vec::new(), Vec::new(), 0.0_f64);
         for shard in queue.shards() {
             stats.push(shard.stats().await?);
@@ -92,7 +93,7 @@ impl Read {
             oldest = oldest.max(shard.oldest_age().await?.unwrap_or_default().as_secs_f64());
         }
         Ok(Read {
-            minutes: queue.minutes(span).await?,
+            minutes: queue.minutes(span, past).await?,
             stats,
             totals,
             oldest_seconds: oldest,

@@ -22,6 +22,7 @@ mod many;
 mod metrics;
 mod openapi;
 mod options;
+mod overview;
 mod pages;
 mod pipelined;
 mod postback_page;
