@@ -59,6 +59,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
     tokio::task::spawn_local(serve(listener, process.clone(), Rc::new(load)));
 
+    let writing = process.clone();
+    tokio::task::spawn_local(async move {
+        if let Some(deliveries) = &writing.deliveries {
+            deliveries.flush_loop().await;
+        }
+    });
     tokio::pin!(shutdown);
     tokio::select! {
         checked = wait_for_redis(&queue, &process) => checked?,
@@ -76,6 +82,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     );
     shutdown.await;
     drain(&process, &workers).await;
+    if let Some(deliveries) = &process.deliveries {
+        deliveries.finish();
+    }
+    log::info!("stopped");
     Ok(())
 }
 
@@ -152,5 +162,4 @@ async fn drain(process: &Process, workers: &[Rc<Worker>]) {
         }
     };
     drop(timeout(RETIRE, retire).await);
-    log::info!("stopped");
 }

@@ -340,6 +340,9 @@ impl Worker {
 
     /// Keeps an outcome for the log.
     pub(crate) fn record(&self, record: postback_core::queue::Record) {
+        if let Some(deliveries) = &self.process.deliveries {
+            deliveries.note(&record);
+        }
         self.unsettled.record(record);
     }
 
