@@ -219,7 +219,7 @@ configure_monitor() {
 configure() {
     local -x POSTBACK_CONF=$1 REDIS_SERVER SUPERVISOR_USER NGINX_USER='' NGINX NGINX_MAX_BODY NGINX_CONNECTIONS
     local -x NGINX_CLIENT_RATE='' NGINX_CLIENT_BURST='' NGINX_CLIENT_WAIT=1 NGINX_CLIENT_REQUESTS NGINX_ADMIN NGINX_ADMIN_ALLOW NGINX_TRUST_PROXY
-    local -x OPTIONS_INGEST OPTIONS_DELIVER STOP_DELIVER_SECONDS DELIVER_IS_JOINED=true DELIVER_STDOUT=deliver DELIVER_STDERR=
+    local -x OPTIONS_INGEST OPTIONS_DELIVER STOP_DELIVER_SECONDS LOG_IS_JOINED=true LOG_OF_STDOUT=deliver LOG_OF_STDERR=
     local name owner=() mode=700
     for name in POSTBACK_CONF POSTBACK_RUN POSTBACK_SOCKETS POSTBACK_LOGS POSTBACK_BIN; do
         [[ ${!name} == /* && ${!name} != *[[:cntrl:]\"\\\;\#%@\$]* ]] ||
@@ -233,7 +233,7 @@ configure() {
     OPTIONS_DELIVER=$(options DELIVER_)
     case ${DELIVER_LOG_DELIVERIES-} in
         '' | false | no | off | 0) ;;
-        *) DELIVER_IS_JOINED='' DELIVER_STDOUT=deliveries DELIVER_STDERR=deliver ;;
+        *) LOG_IS_JOINED='' LOG_OF_STDOUT=deliveries LOG_OF_STDERR=deliver ;;
     esac
     STOP_DELIVER_SECONDS=$(($(seconds "$DELIVER_DRAIN") + 10))
     if ((EUID == 0)); then
