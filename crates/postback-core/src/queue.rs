@@ -30,6 +30,7 @@ mod enqueue;
 mod lanes;
 mod log;
 mod places;
+mod rates;
 mod read;
 mod revise;
 mod room;
@@ -42,6 +43,7 @@ pub use self::{
     lanes::LaneInfo,
     log::{Record, Recorded, decode_log, encode_log},
     places::{DeadBatch, Placed, Waiting},
+    rates::LastMinute,
     read::{Stats, StoredBatch, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
     room::Room,
