@@ -7,7 +7,7 @@ use postback_core::{
 };
 use serde_json::Value;
 
-use crate::support::{SEND, end, json, run, text};
+use crate::support::{SEND, batches, end, enqueue, json, run, text};
 
 #[test]
 fn a_dry_run_shows_what_would_be_sent_and_stores_nothing() {
@@ -46,7 +46,47 @@ async fn a_delivered_postback_is_found_in_the_log() {
     );
     assert_eq!(json(&server, &["find", "8f3a"])["postbacks"][0], shown);
     let printed = text(&run(&server, &["show", &id]).stdout);
-    assert!(printed.contains("\\u{1b}[2Jgone …") && !printed.contains('\u{1b}'), "{printed}");
+    let answered = "  +6 ms  attempt 1: status 410\n                      < \\u{1b}[2Jgone\n";
+    assert!(printed.contains(answered) && !printed.contains('\u{1b}'), "{printed}");
+    assert!(printed.contains("\n                      < …\n"), "{printed}");
+}
+
+#[tokio::test]
+async fn the_status_tells_rates_and_what_is_left_of_leases() {
+    let server = RedisServer::start();
+    json(&server, &SEND);
+    end(&server, State::Delivered, Recorded::Delivered).await;
+    let client = redis::Client::open(server.url_text()).unwrap();
+    let mut redis = client.get_connection().unwrap();
+    let (now, _): (u64, u64) = redis::cmd("TIME").query(&mut redis).unwrap();
+    // Whichever minute is the last whole one when it is asked for.
+    for minute in [now / 60 - 1, now / 60] {
+        let key = format!("pb:{{0}}:minute:{minute}");
+        let figures = ["accepted", "120", "delivered", "90", "dead", "6"];
+        redis::cmd("HSET").arg(key).arg(&figures).exec(&mut redis).unwrap();
+    }
+    let status = json(&server, &["status"]);
+    let rate = |name: &str| status[format!("{name}_per_second")].as_f64().unwrap();
+    assert_eq!(["accepted", "delivered", "dead"].map(rate), [2.0, 1.5, 0.1]);
+    let left = status["workers"][0]["lease_left_seconds"].as_f64().unwrap();
+    assert!((0.0..=30.0).contains(&left), "{status}");
+    let printed = text(&run(&server, &["status"]).stdout);
+    assert!(printed.contains("  1.5/s\n") && printed.contains(" s\n"), "{printed}");
+}
+
+#[tokio::test]
+async fn many_found_postbacks_have_a_line_each() {
+    let server = RedisServer::start();
+    let none = std::time::Duration::ZERO;
+    enqueue(&server, "a.example", none, &batches("a.example", "few", 0..5)).await;
+    enqueue(&server, "a.example", none, &batches("a.example", "many", 5..11)).await;
+    let found = |request: &str| text(&run(&server, &["find", request]).stdout);
+    assert_eq!(found("few").matches("stored in Redis").count(), 5);
+    let many = found("many");
+    assert_eq!(many.lines().count(), 8, "{many}");
+    assert!(many.starts_with("id ") && many.contains("  pending "), "{many}");
+    assert!(many.contains("\n6 postbacks; postbackctl show ID tells the whole of one\n"), "{many}");
+    assert_eq!(json(&server, &["find", "many"])["postbacks"].as_array().unwrap().len(), 6);
 }
 
 #[tokio::test]
