@@ -30,7 +30,7 @@ pub struct Config {
     #[arg(long, env = "INGEST_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: Listen,
 
-    /// Where /metrics, /healthz and /readyz are served; other than a loopback address or unix:/path only with a token
+    /// Where the pages, /metrics, /healthz and /readyz are served; other than a loopback address or unix:/path only with a token
     #[arg(long, env = "INGEST_ADMIN_LISTEN", default_value = "127.0.0.1:8081")]
     pub admin_listen: Listen,
 
@@ -65,6 +65,10 @@ pub struct Config {
     /// How long the answer to a request with an Idempotency-Key is kept, such as 24h
     #[arg(long, env = "INGEST_IDEMPOTENCY_TTL", default_value = "24h", value_parser = idempotency_ttl)]
     pub idempotency_ttl: Duration,
+
+    /// Names whose values the pages do not show: of query parameters, headers, fields of bodies; Authorization never is
+    #[arg(long, env = "INGEST_REDACT", value_delimiter = ',')]
+    pub redact: Vec<String>,
 
     /// What a placeholder without a value becomes, where neither it nor the request says
     #[arg(long, env = "INGEST_UNMATCHED", default_value = "")]

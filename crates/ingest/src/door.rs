@@ -98,6 +98,11 @@ pub(crate) fn admit(request: &ServiceRequest) -> Result<(), Problem> {
 }
 
 impl Door {
+    /// Whether its requests need a token.
+    pub(crate) fn has_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
     fn throttle(&self, request: &ServiceRequest) -> Result<(), Problem> {
         let Some(throttle) = &self.throttle else { return Ok(()) };
         let peer = match self.unix {
@@ -117,7 +122,9 @@ impl Door {
     fn caller(&self, request: &ServiceRequest) -> Result<Caller, Problem> {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         match &self.tokens {
-            Some(tokens) if self.reading || !reads => tokens.caller(request.headers()),
+            Some(tokens) if self.reading || !reads => {
+                tokens.caller(request.headers(), self.reading)
+            }
             _ => Ok(Caller { token: None }),
         }
     }

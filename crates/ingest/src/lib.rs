@@ -4,6 +4,7 @@
 //! kept `postback_core::queue`'s.
 
 mod accept;
+mod admin;
 mod body;
 mod client;
 mod coalesce;

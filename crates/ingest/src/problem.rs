@@ -80,6 +80,16 @@ impl Problem {
         Problem { header: Some((name, value)), ..self }
     }
 
+    /// For people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The header beside what every problem has.
+    pub(crate) fn header(&self) -> Option<&(header::HeaderName, String)> {
+        self.header.as_ref()
+    }
+
     /// The path is right, the method is not.
     pub(crate) fn method(allow: &str) -> Problem {
         let detail = format!("this path takes {allow}");

@@ -12,6 +12,7 @@ use actix_web::{
 
 use crate::{
     accept::accept,
+    admin::{HTML, pages},
     connection::Watch,
     door::admit,
     metrics::metrics,
@@ -29,23 +30,23 @@ pub(crate) fn public(config: &mut web::ServiceConfig) {
     let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("POST")) });
     let requests = web::resource("/i{rest:[a-z.]*}").post(accept).default_service(other);
     let document = get("/openapi.json").get(openapi).head(openapi);
-    config.service(requests).service(document).configure(health);
+    config.service(requests).service(document).configure(health).default_service(web::to(missing));
 }
 
 /// What operators use.
 pub(crate) fn admin(config: &mut web::ServiceConfig) {
-    config.service(get("/metrics").get(metrics).head(metrics)).configure(health);
+    config.service(get("/metrics").get(metrics).head(metrics)).configure(health).configure(pages);
+}
+
+async fn missing() -> Result<HttpResponse, Problem> {
+    let detail = "no such path: requests go to /ingest";
+    Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail))
 }
 
 fn health(config: &mut web::ServiceConfig) {
-    let missing = || async {
-        let detail = "no such path: requests go to /ingest";
-        Err::<HttpResponse, _>(Problem::new(StatusCode::NOT_FOUND, "not_found", detail))
-    };
     config
         .service(get("/healthz").get(healthz).head(healthz))
-        .service(get("/readyz").get(readyz).head(readyz))
-        .default_service(web::to(missing));
+        .service(get("/readyz").get(readyz).head(readyz));
 }
 
 fn get(path: &str) -> Resource {
@@ -99,7 +100,9 @@ pub(crate) async fn frame(
 
 fn refusal(response: &ServiceResponse, id: &str) -> Option<HttpResponse> {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    // The pages' own refusals are for people.
+    let is_page = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == HTML);
+    if is_page || !status.is_client_error() && !status.is_server_error() {
         return None;
     }
     let own = response.response().error().and_then(|error| error.as_error::<Problem>());

@@ -26,6 +26,7 @@ use postback_core::{
 use self::listen::{Listener, Socket};
 use crate::{
     accept::Bounds,
+    admin::redact::Redact,
     body::Bodies,
     coalesce::Coalescer,
     config::{Config, Listen},
@@ -71,6 +72,7 @@ struct Shared {
     queue: Queue,
     trouble: Arc<Trouble>,
     bounds: web::Data<Bounds>,
+    redact: web::Data<Redact>,
     coalesce: Duration,
 }
 
@@ -92,6 +94,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
                 unmatched: config.unmatched.clone(),
             },
         }),
+        redact: web::Data::new(Redact::new(&config.redact)),
         coalesce: config.coalesce,
     };
     // Anything else may pass, and is in the log.
@@ -158,10 +161,11 @@ fn http<S: Socket>(
     draining: &GracefulShutdownSignal,
     routes: fn(&mut web::ServiceConfig),
 ) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
-    let Shared { queue, trouble, bounds, coalesce } = shared.clone();
+    let Shared { queue, trouble, bounds, redact, coalesce } = shared.clone();
     let app = App::new()
         .data_factory(move || ready(Store::new(&queue, trouble.clone())))
         .app_data(bounds)
+        .app_data(redact)
         .app_data(door.clone())
         .app_data(web::Data::new(Coalescer::new(coalesce)))
         .wrap(from_fn(routes::frame))

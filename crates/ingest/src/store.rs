@@ -16,12 +16,16 @@ use tokio::{
     time::{timeout, timeout_at},
 };
 
+use crate::problem::Problem;
+
 /// Within this a client hears that Redis is away; `--redis-url` to a dead address takes 0.9 s to connect.
 const PATIENCE: Duration = Duration::from_millis(1800);
 /// So often it is asked anew whether Redis is fit, and with each new connection: settings can be changed at any time.
 const FIT: Duration = Duration::from_secs(5);
 /// So often it is asked whether Redis's memory is nearly used up.
 const ROOM: Duration = Duration::from_secs(1);
+/// The longest that a page may read, or an action take.
+const READING: Duration = Duration::from_secs(20);
 /// The bound that refuses everything but what a kept answer answers.
 const NO_ROOM: u64 = 1;
 
@@ -85,6 +89,32 @@ impl Store {
     /// Whether rows can be stored now, as far as reading tells.
     pub(crate) async fn ready(&self) -> Result<(), QueueError> {
         self.ask(async || self.queue.ping().await).await
+    }
+
+    /// Why the fleet is paused, if it is.
+    pub(crate) async fn paused(&self) -> Result<Option<String>, QueueError> {
+        self.ask(async || self.queue.shards()[0].paused().await).await
+    }
+
+    /// Reads for a page: as much as it takes, within bounds. Tried again over a new connection where one was closed.
+    pub(crate) async fn read<T>(
+        &self,
+        question: impl AsyncFn(&Queue) -> Result<T, QueueError>,
+    ) -> Result<T, Problem> {
+        self.ready().await.map_err(|error| Problem::not_ready(&error))?;
+        let asked = timeout(READING, once_more(async || question(&self.queue).await));
+        let answer = asked.await.unwrap_or_else(|_| Err(silent()));
+        answer.map_err(|error| Problem::not_ready(&error))
+    }
+
+    /// Changes something for an operator: begun once, whatever becomes of the connection.
+    pub(crate) async fn act<T>(
+        &self,
+        action: impl AsyncFnOnce(&Queue) -> Result<T, QueueError>,
+    ) -> Result<T, Problem> {
+        self.ready().await.map_err(|error| Problem::not_ready(&error))?;
+        let acted = timeout(READING, action(&self.queue)).await;
+        acted.unwrap_or_else(|_| Err(silent())).map_err(|error| Problem::not_ready(&error))
     }
 
     /// The counters of each shard.

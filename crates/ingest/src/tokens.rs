@@ -1,6 +1,7 @@
 //! Bearer tokens (RFC 6750): read from a file, kept as digests, compared in constant time.
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::Read,
     os::unix::fs::PermissionsExt,
@@ -13,6 +14,7 @@ use actix_web::http::{
     header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE},
 };
 use anyhow::{Context as _, bail, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -73,10 +75,15 @@ impl Tokens {
         }
     }
 
-    /// Who a request's `Authorization` says that it is.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// Who a request's `Authorization` says that it is. `basic`: a browser may bring the token as a password, too.
+    pub(crate) fn caller(&self, headers: &HeaderMap, basic: bool) -> Result<Caller, Problem> {
+        let refused = |error, detail| refused(error, detail, basic);
         let mut given = headers.get_all(AUTHORIZATION);
-        let Some(first) = given.next().and_then(|value| bearer(value.as_bytes())) else {
+        let token = given.next().and_then(|value| {
+            let bearer = bearer(value.as_bytes()).map(Cow::Borrowed);
+            bearer.or_else(|| password(value.as_bytes()).filter(|_| basic).map(Cow::Owned))
+        });
+        let Some(first) = token else {
             return Err(refused("", "send the header `Authorization: Bearer` and a token"));
         };
         let token = Sha256::digest(first).into();
@@ -95,9 +102,22 @@ impl Tokens {
 }
 
 /// A challenge has at least one parameter (RFC 6750, section 3): the realm.
-fn refused(error: &str, detail: &str) -> Problem {
+fn refused(error: &str, detail: &str, basic: bool) -> Problem {
+    // A browser asks its user on the second challenge only; the user's name is of no account.
+    let basic = if basic { r#", Basic realm="postback", charset="UTF-8""# } else { "" };
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
-        .with(WWW_AUTHENTICATE, format!(r#"Bearer realm="postback"{error}"#))
+        .with(WWW_AUTHENTICATE, format!(r#"Bearer realm="postback"{error}{basic}"#))
+}
+
+/// The password of Basic credentials (RFC 7617).
+fn password(value: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, encoded) = value.split_at_checked("Basic ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let decoded = STANDARD.decode(encoded.trim_ascii()).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    Some(decoded[colon + 1..].to_vec())
 }
 
 /// What follows the scheme, which is written in any case (RFC 9110, 11.1).

@@ -55,7 +55,7 @@ fn caller(values: &[&str]) -> Result<Caller, String> {
         headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
     }
     let known = tokens(&[TWO, ONE, "a-third-that-nobody-uses"]);
-    known.caller(&headers).map_err(|problem| {
+    known.caller(&headers, false).map_err(|problem| {
         let answer = problem.respond("x");
         answer.headers().get(WWW_AUTHENTICATE).unwrap().to_str().unwrap().to_owned()
     })

@@ -15,6 +15,7 @@ mod inert;
 mod many;
 mod openapi;
 mod options;
+mod pages;
 mod pipelined;
 mod process;
 mod slow_redis;
