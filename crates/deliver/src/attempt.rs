@@ -6,6 +6,7 @@ use postback_core::{
     attempt::{Cause, Failure, MAX_RETRY_AFTER, Next, Outcome, Response},
     endpoint::Filled,
     queue::{PARK, State},
+    trace::traceparent,
 };
 
 use crate::{
@@ -79,7 +80,9 @@ async fn send_row(
 ) -> Option<Result<Outcome, Unsent>> {
     let batch = &item.held.batch;
     let id = item.held.id.postback(item.row).to_string();
-    let traceparent = traceparent(batch.source(item.row).traceparent.as_deref());
+    let (source, attempt) = (batch.source(item.row), attempts_before(item).saturating_add(1));
+    let given = source.traceparent.as_deref();
+    let traceparent = traceparent(given, &source.request_id, &id, attempt, began_ms);
     let (timestamp, body) = (began_ms / 1000, filled.body.as_deref());
     let request = Prepared {
         method: batch.endpoint.template().method,
@@ -217,13 +220,4 @@ fn jitter(item: &Item, attempts: u32) -> f64 {
         (n ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a's prime
     });
     fastrand::Rng::with_seed(seed).f64() * 2.0 - 1.0
-}
-
-/// W3C Trace Context: the request's trace continued, or a new one started.
-fn traceparent(given: Option<&str>) -> String {
-    let span = fastrand::u64(1..);
-    match given.and_then(|given| given.get(..36)) {
-        Some(trace) => format!("{trace}{span:016x}-01"),
-        None => format!("00-{:032x}-{span:016x}-01", fastrand::u128(1..)),
-    }
 }

@@ -2,16 +2,22 @@
 
 use postback_core::{
     attempt::{Cause, Next, Outcome},
-    batch::Batch,
+    batch::{Batch, Source},
     endpoint::{Filled, Method},
     id::PostbackId,
-    queue::{Record, Recorded},
+    queue::{Record, Recorded, Sent},
 };
 
 use crate::worker::Item;
 
-/// So much of an answer's body is kept, in bytes.
+/// So much of a body is kept, the answer's and the request's, in bytes.
 pub(crate) const BODY: usize = 1024;
+/// So much is kept of a request's own headers, names and values together, in bytes.
+const HEADERS: usize = 2048;
+/// Headers whose values are secrets: the log never has them.
+const SECRET: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
+/// What stands for a secret.
+const MASK: &str = "***";
 
 /// An attempt, or a death without one.
 pub(crate) struct Attempted {
@@ -38,12 +44,12 @@ pub(crate) fn record(
     now_ms: u64,
 ) -> Record {
     let batch = &item.held.batch;
-    let origin = batch.endpoint.origin();
+    let (source, origin) = (batch.source(item.row), batch.endpoint.origin());
     let (response_body, truncated) = body(attempted);
     let unmatched = filled.as_ref().map_or(&[][..], |filled| &filled.unmatched);
     Record {
         id: item.held.id.postback(item.row).to_string(),
-        request_id: batch.source(item.row).request_id.clone(),
+        request_id: source.request_id.clone(),
         host: origin.host_port(),
         method: batch.endpoint.template().method,
         url: filled.as_ref().map_or_else(String::new, |filled| origin.url(&filled.target)),
@@ -64,8 +70,50 @@ pub(crate) fn record(
             Next::Retry(wait) => Recorded::Retry(now_ms + wait.as_millis() as u64),
             Next::Dead(cause) => Recorded::Dead(cause),
         },
+        received_at_ms: Some(source.received_at_ms),
+        nginx_at_ms: source.nginx_at_ms(),
+        reserved_at_ms: Some(item.held.reserved_at_ms),
+        traceparent: source.traceparent.clone(),
+        sent: filled.as_ref().filter(|_| attempted.outcome.is_some()).and_then(sent),
+        settled_at_ms: 0,
         reference: filled.and_then(|filled| filled.reference),
     }
+}
+
+/// What was sent beside the URL; nothing, and no memory for it, where there is neither a header nor a body.
+fn sent(filled: &Filled<'_>) -> Option<Box<Sent>> {
+    if filled.headers.is_empty() && filled.body.is_none() {
+        return None;
+    }
+    let mut sent = Sent::default();
+    let mut room = HEADERS;
+    for (name, value) in &filled.headers {
+        let is_secret = SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret));
+        let value = if is_secret { MASK } else { value };
+        let Some(left) = room.checked_sub(name.len()) else {
+            sent.truncated = true;
+            break;
+        };
+        let kept = start(value, left);
+        sent.truncated |= kept.len() < value.len();
+        room = left - kept.len();
+        sent.headers.push(((*name).to_owned(), kept.to_owned()));
+    }
+    sent.body = filled.body.as_deref().map(|body| {
+        let kept = start(body, BODY);
+        sent.truncated |= kept.len() < body.len();
+        kept.to_owned()
+    });
+    Some(Box::new(sent))
+}
+
+/// As much of a text's start as fits into so many bytes.
+fn start(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn body(attempted: &Attempted) -> (String, bool) {
@@ -97,8 +145,9 @@ fn error(attempted: &Attempted, next: Next) -> Option<String> {
 pub(crate) struct Buried<'a> {
     /// The batch, where it could be read.
     pub(crate) batch: Option<&'a Batch>,
-    /// Redis's time, as the next one; milliseconds since 1970.
+    /// Redis's time, as the next two; milliseconds since 1970.
     pub(crate) stored_at_ms: u64,
+    pub(crate) reserved_at_ms: u64,
     pub(crate) at_ms: u64,
     pub(crate) cause: Cause,
     /// For people.
@@ -109,9 +158,10 @@ impl Buried<'_> {
     /// The log's record of one of the rows, without its URL.
     pub(crate) fn record(&self, id: PostbackId) -> Record {
         let batch = self.batch;
+        let source = batch.map(|batch| batch.source(id.row));
         Record {
             id: id.to_string(),
-            request_id: batch.map_or_else(String::new, |b| b.source(id.row).request_id.clone()),
+            request_id: source.map_or_else(String::new, |source| source.request_id.clone()),
             reference: None,
             host: batch.map_or_else(String::new, |batch| batch.endpoint.origin().host_port()),
             method: batch.map_or(Method::Get, |batch| batch.endpoint.template().method),
@@ -126,6 +176,12 @@ impl Buried<'_> {
             response_body: String::new(),
             truncated: false,
             then: Recorded::Dead(self.cause),
+            received_at_ms: source.map(|source| source.received_at_ms),
+            nginx_at_ms: source.and_then(Source::nginx_at_ms),
+            reserved_at_ms: Some(self.reserved_at_ms),
+            traceparent: source.and_then(|source| source.traceparent.clone()),
+            sent: None,
+            settled_at_ms: 0,
         }
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Held {
     pub(crate) batch: Batch,
     /// Redis's time, milliseconds since 1970.
     pub(crate) stored_at_ms: u64,
+    /// When it was taken for these attempts; Redis's time, milliseconds since 1970.
+    pub(crate) reserved_at_ms: u64,
     pub(crate) states: RefCell<RowStates>,
     /// The lane is parked, and one row of this batch probes it.
     pub(crate) probe: bool,

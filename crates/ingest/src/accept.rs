@@ -101,6 +101,7 @@ pub(crate) async fn accept(
         traceparent: traceparent(request.headers()),
         received_at_ms: received.as_millis() as u64,
         first_row: 0,
+        nginx_ms: None,
     };
     let limits = bounds.limits.clone();
     let may_share = coalescer.is_on() && key.is_none();

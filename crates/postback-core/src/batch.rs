@@ -3,7 +3,7 @@
 //! Layout: version (1 byte), rows (2 bytes, big-endian), length before compression (4 bytes, 0: stored
 //! plain), then the head in postcard, then each row in postcard behind its length. The first three bytes
 //! keep their meaning in every version: the queue's scripts read the row count from them. The head is endpoint, policy
-//! and sources, in this order.
+//! and sources, in this order. In version 1 a source ends with its first row.
 //!
 //! How it is written is in `batch/encode.rs`.
 
@@ -25,7 +25,7 @@ mod tests;
 pub use self::encode::{EncodedRows, encode, join};
 
 /// The version written.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// The most rows in a batch.
 pub const MAX_ROWS: usize = 256;
 /// The most bytes of head and rows before compression, unless one row alone is larger.
@@ -47,6 +47,15 @@ pub struct Source {
     pub received_at_ms: u64,
     /// The first row, from 0, that came with it.
     pub first_row: u16,
+    /// How long before that nginx began to read the request, milliseconds; `None`: it did not tell.
+    pub nginx_ms: Option<u32>,
+}
+
+impl Source {
+    /// When nginx began to read the request, milliseconds since 1970 by ingest's clock, if it told.
+    pub fn nginx_at_ms(&self) -> Option<u64> {
+        self.nginx_ms.map(|ms| self.received_at_ms.saturating_sub(ms.into()))
+    }
 }
 
 /// A batch ready to be stored.
@@ -72,11 +81,45 @@ pub enum BatchError {
     Endpoint(#[from] EndpointError),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Head {
+#[derive(Deserialize)]
+struct Head<S = Source> {
     endpoint: EndpointTemplate,
     policy: Policy,
-    sources: Vec<Source>,
+    sources: Vec<S>,
+}
+
+/// A source of version 1.
+#[derive(Deserialize)]
+struct Source1 {
+    request_id: String,
+    traceparent: Option<String>,
+    received_at_ms: u64,
+    first_row: u16,
+}
+
+impl From<Source1> for Source {
+    fn from(source: Source1) -> Source {
+        let Source1 { request_id, traceparent, received_at_ms, first_row } = source;
+        Source { request_id, traceparent, received_at_ms, first_row, nginx_ms: None }
+    }
+}
+
+impl Head {
+    /// The head of this version, and what follows it.
+    fn read(version: u8, plain: &[u8]) -> Result<(Head, &[u8]), BatchError> {
+        let damaged = |_| BatchError::Damaged("head");
+        match version {
+            1 => {
+                let (head, rest) =
+                    postcard::take_from_bytes::<Head<Source1>>(plain).map_err(damaged)?;
+                let Head { endpoint, policy, sources } = head;
+                let sources = sources.into_iter().map(Source::from).collect();
+                Ok((Head { endpoint, policy, sources }, rest))
+            }
+            VERSION => postcard::take_from_bytes(plain).map_err(damaged),
+            other => Err(BatchError::Version(other)),
+        }
+    }
 }
 
 /// A batch as deliver works with it.
@@ -120,7 +163,7 @@ impl Batch {
     pub fn decode(bytes: &[u8]) -> Result<Batch, BatchError> {
         let (prefix, content) =
             bytes.split_at_checked(PREFIX).ok_or(BatchError::Damaged("too short"))?;
-        if prefix[0] != VERSION {
+        if !(1..=VERSION).contains(&prefix[0]) {
             return Err(BatchError::Version(prefix[0]));
         }
         let count = u16::from_be_bytes([prefix[1], prefix[2]]);
@@ -129,8 +172,7 @@ impl Batch {
             0 => content.to_vec(),
             n => decompress(content, n).ok_or(BatchError::Damaged("zstd content"))?,
         };
-        let (head, mut rest) =
-            postcard::take_from_bytes::<Head>(&plain).map_err(|_| BatchError::Damaged("head"))?;
+        let (head, mut rest) = Head::read(prefix[0], &plain)?;
         let mut rows = Vec::with_capacity(usize::from(count));
         for _ in 0..count {
             let (row, after) = postcard::take_from_bytes::<&[u8]>(rest)

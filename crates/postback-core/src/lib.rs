@@ -1,6 +1,6 @@
 //! What `ingest` and `deliver` share: the request's meaning, the stored form, and the queue in Redis.
 //!
-//! `endpoint`, `template`, `policy`, `batch` and `attempt` are pure: no async, clock, environment or
+//! `endpoint`, `template`, `policy`, `batch`, `attempt` and `trace` are pure: no async, clock, environment or
 //! randomness. Only `queue` knows a Redis key.
 
 pub mod attempt;
@@ -19,5 +19,6 @@ pub mod select;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod trace;
 pub mod value;
 pub mod view;

@@ -41,7 +41,7 @@ mod work;
 pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
-    log::{Record, Recorded, decode_log, encode_log},
+    log::{Record, Recorded, Sent, decode_log, encode_log},
     places::{DeadBatch, Placed, Waiting},
     rates::LastMinute,
     read::{Stats, StoredBatch, WorkerInfo},

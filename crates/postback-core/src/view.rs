@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     attempt::Cause,
@@ -15,6 +15,7 @@ use crate::{
     endpoint::Method,
     id::PostbackId,
     queue::{Queue, QueueError, Record, Recorded, RowState, RowStates, Shard, State, StoredBatch},
+    trace,
 };
 
 /// A postback and what happened to it.
@@ -39,6 +40,12 @@ pub struct Postback {
     pub cause: Option<Cause>,
     /// Placeholders that had no value.
     pub unmatched: Vec<String>,
+    /// The request's own `traceparent`, if it had one.
+    pub traceparent: Option<String>,
+    /// When nginx began to read the request, if it told; RFC 3339, UTC.
+    pub nginx_at: Option<String>,
+    /// When ingest received the request, by ingest's clock; RFC 3339, UTC.
+    pub received_at: Option<String>,
     /// When it was stored in Redis; RFC 3339, UTC.
     pub accepted_at: String,
     /// When the next attempt is due, if it waits for a time; RFC 3339, UTC.
@@ -70,9 +77,11 @@ impl Standing {
     }
 }
 
-/// One attempt.
+/// One attempt. What a log written by an older version does not tell is `None` or empty.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Attempt {
+    /// When a worker took it from Redis; RFC 3339, UTC.
+    pub reserved_at: Option<String>,
     /// When it began; RFC 3339, UTC.
     pub at: String,
     /// The answer's status.
@@ -85,6 +94,21 @@ pub struct Attempt {
     pub response_body: Option<String>,
     /// Whether the body went on.
     pub truncated: bool,
+    /// When Redis had what came of it; RFC 3339, UTC.
+    pub settled_at: Option<String>,
+    /// The `traceparent` that was sent.
+    pub traceparent: Option<String>,
+    /// The endpoint's own headers as sent, in their order; those that hold secrets are masked.
+    #[serde(serialize_with = "object")]
+    pub request_headers: Vec<(String, String)>,
+    /// The first 1 KiB of the body that was sent, if there was one.
+    pub request_body: Option<String>,
+    /// Whether headers or body went on.
+    pub request_truncated: bool,
+}
+
+fn object<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
 /// A time in milliseconds since 1970 as RFC 3339 in UTC.
@@ -95,14 +119,29 @@ pub fn time_text(ms: u64) -> String {
 }
 
 fn attempt(record: &Record) -> Option<Attempt> {
+    let sent = record.sent.as_deref();
     (record.attempt > 0).then(|| Attempt {
+        reserved_at: record.reserved_at_ms.map(time_text),
         at: time_text(record.at_ms),
         status: (record.status > 0).then_some(record.status),
         error: record.error.clone(),
         response_time_ms: record.response_time_us as f64 / 1000.0,
         response_body: (record.status > 0).then(|| record.response_body.clone()),
         truncated: record.truncated,
+        settled_at: (record.settled_at_ms > 0).then(|| time_text(record.settled_at_ms)),
+        traceparent: sent_traceparent(record),
+        request_headers: sent.map_or_else(Vec::new, |sent| sent.headers.clone()),
+        request_body: sent.and_then(|sent| sent.body.clone()),
+        request_truncated: sent.is_some_and(|sent| sent.truncated),
     })
+}
+
+/// The `traceparent` that an attempt sent; version 1 of the log knew none.
+fn sent_traceparent(record: &Record) -> Option<String> {
+    let Record { request_id, id, attempt, at_ms, .. } = record;
+    let given = record.traceparent.as_deref();
+    let sent = |_| trace::traceparent(given, request_id, id, *attempt, *at_ms);
+    record.reserved_at_ms.map(sent)
 }
 
 /// The postback that the log's records (of one postback, oldest first) tell of.
@@ -123,6 +162,9 @@ fn from_log(records: &[Record]) -> Option<Postback> {
         state,
         cause,
         unmatched: last.unmatched.clone(),
+        traceparent: last.traceparent.clone(),
+        nginx_at: last.nginx_at_ms.map(time_text),
+        received_at: last.received_at_ms.map(time_text),
         accepted_at: time_text(last.accepted_at_ms),
         due_at: due.map(time_text),
         attempts: records.iter().filter_map(attempt).collect(),
@@ -162,6 +204,9 @@ fn bare(stored: &StoredBatch, row: u16, state: &RowState, due_ms: Option<u64>) -
         state: standing,
         cause,
         unmatched: Vec::new(),
+        traceparent: None,
+        nginx_at: None,
+        received_at: None,
         accepted_at: time_text(stored.stored_at_ms),
         due_at: due.map(time_text),
         attempts: Vec::new(),
@@ -172,12 +217,16 @@ fn bare(stored: &StoredBatch, row: u16, state: &RowState, due_ms: Option<u64>) -
 fn dress(bare: &Postback, batch: &Batch, row: u16) -> Option<Postback> {
     let values = batch.row(row).ok()?;
     let filled = batch.endpoint.fill(&values).ok()?;
+    let source = batch.source(row);
     Some(Postback {
-        request_id: batch.source(row).request_id.clone(),
+        request_id: source.request_id.clone(),
         host: batch.endpoint.origin().host_port(),
         method: Some(batch.endpoint.template().method),
         url: batch.endpoint.origin().url(&filled.target),
         unmatched: filled.unmatched.iter().map(ToString::to_string).collect(),
+        traceparent: source.traceparent.clone(),
+        nginx_at: source.nginx_at_ms().map(time_text),
+        received_at: Some(time_text(source.received_at_ms)),
         reference: filled.reference,
         ..bare.clone()
     })

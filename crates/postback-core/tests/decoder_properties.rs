@@ -58,12 +58,13 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 fn source() -> impl Strategy<Value = Source> {
-    (any::<String>(), option::of(any::<String>()), any::<u64>()).prop_map(
-        |(request_id, traceparent, received_at_ms)| Source {
+    (any::<String>(), option::of(any::<String>()), any::<u64>(), any::<Option<u32>>()).prop_map(
+        |(request_id, traceparent, received_at_ms, nginx_ms)| Source {
             request_id,
             traceparent,
             received_at_ms,
             first_row: 0,
+            nginx_ms,
         },
     )
 }
@@ -178,7 +179,8 @@ fn read(bytes: &[u8]) -> Result<bool, TestCaseError> {
         }
     };
     prop_assert!((1..=MAX_ROWS).contains(&usize::from(batch.len())));
-    prop_assert_eq!(&bytes[..3], &[&[VERSION][..], &batch.len().to_be_bytes()].concat());
+    prop_assert!((1..=VERSION).contains(&bytes[0]));
+    prop_assert_eq!(&bytes[1..3], &batch.len().to_be_bytes()[..]);
     for at in 0..batch.len() {
         prop_assert!(batch.sources.contains(batch.source(at)));
         if let Ok(row) = batch.row(at) {
@@ -263,6 +265,7 @@ fn a_batch_without_sources_or_with_too_many_rows_is_refused() {
             traceparent: None,
             received_at_ms: 1,
             first_row,
+            nginx_ms: None,
         };
         let sources: Vec<_> = (0..sources).map(source).collect();
         let head = postcard::to_allocvec(&(endpoint, Policy::default(), sources)).unwrap();

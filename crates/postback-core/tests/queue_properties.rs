@@ -81,8 +81,13 @@ impl World {
         let rows = 1 + self.dice.roll(6);
         let lane_number = self.dice.roll(4);
         let origin = Origin { tls: false, host: format!("h{lane_number}.com"), port: 80 };
-        let source =
-            Source { request_id: "r".into(), traceparent: None, received_at_ms: 0, first_row: 0 };
+        let source = Source {
+            request_id: "r".into(),
+            traceparent: None,
+            received_at_ms: 0,
+            first_row: 0,
+            nginx_ms: None,
+        };
         let values: Vec<_> = (0..rows).map(|i| vec![Value::Text(i.to_string().into())]).collect();
         let batches = batch::encode(&template(), &Policy::default(), &source, &values);
         let delay = Duration::from_millis(if self.dice.roll(3) == 0 { 40 } else { 0 });

@@ -8,10 +8,10 @@ use std::{fs, path::Path};
 
 use postback_core::{
     attempt::Cause,
-    batch::{Batch, Source, encode},
+    batch::{Batch, Source, VERSION, encode},
     endpoint::{BodyTemplate, EndpointTemplate, Method, Unmatched},
     policy::{Policy, Success},
-    queue::{Record, Recorded, RowState, RowStates, State, decode_log, encode_log},
+    queue::{Record, Recorded, RowState, RowStates, Sent, State, decode_log, encode_log},
     value::{Row, Value},
 };
 
@@ -71,20 +71,29 @@ fn post() -> (EndpointTemplate, Policy, Vec<Row<'static>>) {
     (endpoint, policy, (0..40).map(row).collect())
 }
 
-fn check_batch(name: &str, (endpoint, policy, rows): (EndpointTemplate, Policy, Vec<Row<'_>>)) {
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// `version`: the sample's; `nginx_ms`: what version 2 has more.
+fn check_batch(
+    name: &str,
+    version: u8,
+    nginx_ms: Option<u32>,
+    (endpoint, policy, rows): (EndpointTemplate, Policy, Vec<Row<'_>>),
+) {
     let source = Source {
         request_id: "request-1".into(),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        traceparent: Some(TRACE.into()),
         received_at_ms: 1_700_000_000_000,
         first_row: 0,
+        nginx_ms,
     };
     let now = encode(&endpoint, &policy, &source, &rows).remove(0).bytes;
     let stored = sample(name, &now);
+    assert_eq!((stored[0], &stored[1..3]), (version, &now[1..3]), "{name}: version and rows");
     // What zstd makes of it may change with its version; what is stored plain may not.
-    if stored[3..7] == [0; 4] {
+    if version == VERSION && stored[3..7] == [0; 4] {
         assert_eq!(now, stored, "{name}: the layout has changed");
     }
-    assert_eq!(now[..3], stored[..3], "{name}: version and rows");
     let batch = Batch::decode(&stored).unwrap();
     assert_eq!((batch.endpoint.template(), &batch.policy), (&endpoint, &policy), "{name}");
     assert_eq!((batch.sources.as_slice(), usize::from(batch.len())), (&[source][..], rows.len()));
@@ -95,8 +104,14 @@ fn check_batch(name: &str, (endpoint, policy, rows): (EndpointTemplate, Policy, 
 
 #[test]
 fn a_batch_of_version_1_is_read() {
-    check_batch("batch-1-get.hex", get());
-    check_batch("batch-1-post.hex", post());
+    check_batch("batch-1-get.hex", 1, None, get());
+    check_batch("batch-1-post.hex", 1, None, post());
+}
+
+#[test]
+fn a_batch_of_version_2_is_read() {
+    check_batch("batch-2-get.hex", 2, Some(45), get());
+    check_batch("batch-2-post.hex", 2, None, post());
 }
 
 #[test]
@@ -113,8 +128,8 @@ fn row_states_are_read() {
     assert_eq!(RowStates::decode(&now, 5), Some(states));
 }
 
-#[test]
-fn an_entry_of_the_log_of_version_1_is_read() {
+/// Records as version 1 had them.
+fn records() -> [Record; 3] {
     let record = |n: u8, then| Record {
         id: format!("batch-{n}"),
         request_id: "request-1".into(),
@@ -132,14 +147,44 @@ fn an_entry_of_the_log_of_version_1_is_read() {
         response_body: "no".into(),
         truncated: true,
         then,
+        received_at_ms: None,
+        nginx_at_ms: None,
+        reserved_at_ms: None,
+        traceparent: None,
+        sent: None,
+        settled_at_ms: 1_700_000_000_020,
     };
-    let records = [
+    [
         record(1, Recorded::Retry(1_700_000_005_000)),
         record(2, Recorded::Dead(Cause::Status)),
         record(3, Recorded::Delivered),
-    ];
+    ]
+}
+
+#[test]
+fn an_entry_of_the_log_of_version_1_is_read() {
+    let stored = sample("log-1.hex", &[]);
+    assert_eq!(decode_log(&stored, 1_700_000_000_020), records());
+}
+
+#[test]
+fn an_entry_of_the_log_of_version_2_is_read() {
+    let [a, b, c] = records();
+    let later = Record {
+        received_at_ms: Some(1_699_999_999_998),
+        nginx_at_ms: Some(1_699_999_999_900),
+        reserved_at_ms: Some(1_700_000_000_004),
+        traceparent: Some(TRACE.into()),
+        ..b
+    };
+    let sent = Sent {
+        headers: vec![("X-Click".into(), "c".into()), ("Cookie".into(), "***".into())],
+        body: Some("{}".into()),
+        truncated: true,
+    };
+    let records = [a, later, Record { sent: Some(Box::new(sent)), ..c }];
     let now = encode_log(&records.iter().collect::<Vec<_>>());
-    let stored = sample("log-1.hex", &now);
+    let stored = sample("log-2.hex", &now);
     assert_eq!(stored, now, "the layout has changed");
-    assert_eq!(decode_log(&stored), records);
+    assert_eq!(decode_log(&stored, 1_700_000_000_020), records);
 }

@@ -154,7 +154,7 @@ impl Worker {
         }
         let any = !got.batches.is_empty();
         for batch in got.batches {
-            self.take_on(batch);
+            self.take_on(batch, got.now_ms);
         }
         if any && self.is_loaded() {
             let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
@@ -199,25 +199,27 @@ impl Worker {
         lanes.values().filter_map(|l| l.asks_at(now)).map(|at| wait((at - now).max(1.0))).min()
     }
 
-    /// Holds a batch and hands out those of its rows whose time has come.
-    fn take_on(self: &Rc<Self>, reserved: Reserved) {
+    /// Holds a batch, taken at this time (Redis's, milliseconds since 1970), and hands out those of its rows whose time
+    /// has come.
+    fn take_on(self: &Rc<Self>, reserved: Reserved, reserved_at_ms: u64) {
         let (batch, states) = match (Batch::decode(&reserved.bytes), &reserved.states) {
             (Ok(batch), Some(states)) => (batch, states.clone()),
             (Err(error), _) => {
                 // Ingest refuses such a URL; who writes past it gets no further.
                 let refused = matches!(&error, BatchError::Endpoint(error) if error.is_url());
                 let cause = if refused { Cause::Blocked } else { Cause::Undecodable };
-                return self.bury(reserved, None, cause, &error.to_string());
+                return self.bury(reserved, reserved_at_ms, None, cause, &error.to_string());
             }
             (Ok(batch), None) => {
                 let why = "its rows' states are damaged";
-                return self.bury(reserved, Some(&batch), Cause::Undecodable, why);
+                let cause = Cause::Undecodable;
+                return self.bury(reserved, reserved_at_ms, Some(&batch), cause, why);
             }
         };
         let lane = self.lane_of(reserved.id, &batch);
         if lane.origin != *batch.endpoint.origin() {
             let why = "it is in the lane of another host";
-            return self.bury(reserved, Some(&batch), Cause::Undecodable, why);
+            return self.bury(reserved, reserved_at_ms, Some(&batch), Cause::Undecodable, why);
         }
         if reserved.probe {
             self.give_back(&lane); // they would be before it
@@ -229,6 +231,7 @@ impl Worker {
             id: reserved.id,
             batch,
             stored_at_ms: reserved.stored_at_ms,
+            reserved_at_ms,
             states: RefCell::new(states),
             probe: reserved.probe,
             answered: Cell::new(false),
@@ -279,12 +282,19 @@ impl Worker {
     }
 
     /// A batch that cannot be read is dead, and the worker lives.
-    fn bury(&self, reserved: Reserved, batch: Option<&Batch>, cause: Cause, why: &str) {
+    fn bury(
+        &self,
+        reserved: Reserved,
+        reserved_at_ms: u64,
+        batch: Option<&Batch>,
+        cause: Cause,
+        why: &str,
+    ) {
         let (id, rows) = (reserved.id, reserved.rows);
         log::error!("batch {id}: {why}; its rows are dead, cause {cause}");
         let mut states = reserved.states.unwrap_or_else(|| RowStates::new(rows));
         let (stored_at_ms, at_ms) = (reserved.stored_at_ms, self.now_ms());
-        let dead = Buried { batch, stored_at_ms, at_ms, cause, why };
+        let dead = Buried { batch, stored_at_ms, reserved_at_ms, at_ms, cause, why };
         for (n, row) in states.rows.iter_mut().enumerate().filter(|(_, row)| row.is_pending()) {
             row.die(cause, at_ms);
             // A damaged count may tell of many more than there are.
@@ -312,7 +322,8 @@ impl Worker {
         }
         log::warn!("{} batches were reserved, but the answer was lost; taken on now", found.len());
         for batch in found {
-            self.take_on(batch);
+            // When exactly is not known: now at the latest.
+            self.take_on(batch, self.now_ms());
         }
     }
 

@@ -16,4 +16,5 @@ mod redis_trouble;
 mod shutdown;
 mod start;
 mod support;
+mod trace;
 mod versions;

@@ -28,8 +28,13 @@ async fn store(stack: &Stack, label: &str, rows: u16, bytes: Vec<u8>) -> BatchId
 
 /// A batch of one row as ingest stores it.
 fn good(stack: &Stack, value: Value<'_>) -> Vec<u8> {
-    let source =
-        Source { request_id: "asked".into(), traceparent: None, received_at_ms: 0, first_row: 0 };
+    let source = Source {
+        request_id: "asked".into(),
+        traceparent: None,
+        received_at_ms: 0,
+        first_row: 0,
+        nginx_ms: None,
+    };
     let endpoint = stack.endpoint("/poison?n={n}");
     encode(&endpoint, &Policy::default(), &source, &[vec![value]]).remove(0).bytes
 }

@@ -171,6 +171,7 @@ impl Stack {
             traceparent: None,
             received_at_ms: 0,
             first_row: 0,
+            nginx_ms: None,
         };
         let batches = encode(endpoint, policy, &source, rows);
         let compiled = Endpoint::compile(endpoint.clone()).expect("an endpoint");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postback_core::{
     attempt::Cause,
-    batch::Batch,
+    batch::{Batch, VERSION},
     id::{BatchId, LaneId},
     queue::{Placed, Revision},
     view::Standing,
@@ -36,21 +36,23 @@ fn store(stack: &Stack, sample: &[u8], bytes: &[u8]) -> BatchId {
 }
 
 #[tokio::test]
-async fn what_version_1_stored_is_delivered_and_a_newer_version_is_dead_until_it_is_known() {
+async fn what_older_versions_stored_is_delivered_and_a_newer_version_is_dead_until_it_is_known() {
     let get = sample(include_str!("../../../postback-core/tests/stored/batch-1-get.hex"));
     let post = sample(include_str!("../../../postback-core/tests/stored/batch-1-post.hex"));
+    let second = sample(include_str!("../../../postback-core/tests/stored/batch-2-get.hex"));
     let mut stack = Stack::start();
     let partner = Sink::start_at(stack.redis.dir(), "sample", PARTNER);
     store(&stack, &get, &get);
     store(&stack, &post, &post);
-    let newer = [&[2][..], &post[1..]].concat();
+    store(&stack, &second, &second);
+    let newer = [&[VERSION + 1][..], &post[1..]].concat();
     let unknown = store(&stack, &post, &newer);
     stack.deliver(&[]);
-    stack.until(SOON, "delivery", |s| s.delivered == 42 && s.dead == 40).await;
+    stack.until(SOON, "delivery", |s| s.delivered == 44 && s.dead == 40).await;
     let seen = partner.seen();
     assert!(seen.iter().any(|seen| seen.target == "/ok?a=%C3%A9&b=1.10"));
     let clicks = seen.iter().filter(|seen| seen.headers.contains_key("x-click")).count();
-    assert_eq!((seen.len(), clicks), (42, 40));
+    assert_eq!((seen.len(), clicks), (44, 40));
     let shown = stack.queue.postback(unknown.postback(39)).await.unwrap().unwrap();
     assert_eq!((shown.state, shown.cause), (Standing::Dead, Some(Cause::Undecodable)));
     // deliver is upgraded: here the bytes become what this one knows.
@@ -64,5 +66,5 @@ async fn what_version_1_stored_is_delivered_and_a_newer_version_is_dead_until_it
     let batch = [Placed { id: unknown, depth: 0, from_tail: false }];
     let all = |_: &_| (0..40).collect();
     stack.queue.shards()[0].revise(&batch, Revision::Replay, all).await.unwrap();
-    stack.until(SOON, "delivery after the upgrade", |s| s.delivered == 82).await;
+    stack.until(SOON, "delivery after the upgrade", |s| s.delivered == 84).await;
 }

@@ -132,6 +132,7 @@ impl Stack {
             traceparent: None,
             received_at_ms: 0,
             first_row: 0,
+            nginx_ms: None,
         };
         let batches = encode(&template, &policy, &source, &[vec![]]);
         let made_up = Origin { tls: false, host: "made-up.test".into(), port: 1 };

@@ -208,8 +208,13 @@ mod tests {
         };
         let row = vec![Value::Text("x".repeat(bytes).into())];
         let rows = EncodedRows::new(&endpoint, &Policy::default(), &vec![row; rows]);
-        let source =
-            Source { request_id: "r".into(), traceparent: None, received_at_ms: 0, first_row: 0 };
+        let source = Source {
+            request_id: "r".into(),
+            traceparent: None,
+            received_at_ms: 0,
+            first_row: 0,
+            nginx_ms: None,
+        };
         let (tell, told) = oneshot::channel();
         (Part { source, rows, tell }, told)
     }

@@ -64,6 +64,7 @@ impl Partner {
             traceparent: None,
             received_at_ms: now / 1000,
             first_row: 0,
+            nginx_ms: None,
         };
         let batches = encode(&self.endpoint, &Policy::default(), &source, &rows);
         let request = Enqueue {

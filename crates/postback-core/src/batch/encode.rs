@@ -8,8 +8,8 @@ use crate::{endpoint::EndpointTemplate, policy::Policy, value::Row};
 
 /// The most bytes that a length takes in postcard.
 const LENGTH: usize = 10;
-/// The most bytes of a source beside its texts: two lengths, an option, a time and a row.
-const SOURCE: usize = 2 * LENGTH + 1 + LENGTH + 3;
+/// The most bytes of a source beside its texts: two lengths, an option, a time, a row and a distance in time.
+const SOURCE: usize = 2 * LENGTH + 1 + LENGTH + 3 + 6;
 /// What is encoded mostly takes no more: memory is asked for once.
 const ROOM: usize = 512;
 

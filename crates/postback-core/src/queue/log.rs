@@ -1,17 +1,24 @@
 //! An entry of the delivery log: many outcomes, encoded together.
 //!
-//! Layout: version (1 byte), length before compression (4 bytes, 0: stored plain), then the records in postcard.
+//! Layout: version (1 byte), length before compression (4 bytes, 0: stored plain), then the records in postcard, as
+//! `log/stored.rs` lays them out.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{attempt::Cause, batch, endpoint::Method};
 
-const VERSION: u8 = 1;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+const VERSION: u8 = 2;
 /// Below this zstd gains nothing.
 const WORTH: usize = 512;
 
 /// What the log keeps of one attempt, enough to answer for a postback that is gone from the queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Times are in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The postback's id.
     pub id: String,
@@ -27,11 +34,11 @@ pub struct Record {
     pub url: String,
     /// Placeholders that had no value.
     pub unmatched: Vec<String>,
-    /// When it was stored, milliseconds since 1970, Redis's time.
+    /// When it was stored, Redis's time.
     pub accepted_at_ms: u64,
     /// Which attempt this was, from 1; 0: it died without one.
     pub attempt: u8,
-    /// When the attempt began (or the row died), milliseconds since 1970, Redis's time.
+    /// When the attempt began (or the row died), Redis's time.
     pub at_ms: u64,
     /// The answer's status; 0: no complete answer.
     pub status: u16,
@@ -45,6 +52,30 @@ pub struct Record {
     pub truncated: bool,
     /// What became of the row.
     pub then: Recorded,
+    /// When ingest received the request, by ingest's clock; `None`: not known, as in entries of version 1.
+    pub received_at_ms: Option<u64>,
+    /// When nginx began to read the request, by nginx's clock; `None`: it did not tell.
+    pub nginx_at_ms: Option<u64>,
+    /// When the worker took the batch for this attempt, Redis's time; `None`: an entry of version 1, which kept none of
+    /// what follows either.
+    pub reserved_at_ms: Option<u64>,
+    /// The request's own `traceparent`; `None`: it had none.
+    pub traceparent: Option<String>,
+    /// What was sent beside the URL; `None`: nothing.
+    pub sent: Option<Box<Sent>>,
+    /// When it was written into the log, Redis's time: the entry's own, which is not stored in it; 0: it is not yet.
+    pub settled_at_ms: u64,
+}
+
+/// The endpoint's own headers and the body of a request as it was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Headers, in the order sent; those that hold secrets are masked.
+    pub headers: Vec<(String, String)>,
+    /// The first 1 KiB of the body; `None`: there was none.
+    pub body: Option<String>,
+    /// Whether headers or body went on.
+    pub truncated: bool,
 }
 
 /// What became of a row after an attempt.
@@ -63,7 +94,7 @@ pub fn encode_log(records: &[&Record]) -> Vec<u8> {
     if records.is_empty() {
         return Vec::new();
     }
-    let plain = postcard::to_allocvec(records).unwrap_or_default();
+    let plain = stored::write(records);
     let packed = if plain.len() > WORTH { batch::compress(&plain) } else { None };
     let length = packed.as_ref().map_or(0, |_| plain.len() as u32);
     let content = packed.unwrap_or(plain);
@@ -74,53 +105,16 @@ pub fn encode_log(records: &[&Record]) -> Vec<u8> {
     bytes
 }
 
-/// Reads an entry; one that cannot be read (damaged, or of a newer version) has no records.
-pub fn decode_log(bytes: &[u8]) -> Vec<Record> {
-    let Some((&[VERSION, l0, l1, l2, l3], content)) = bytes.split_first_chunk::<5>() else {
+/// Reads an entry that was written at `settled_at_ms` (the stream entry's own time); one that cannot be read (damaged, or
+/// of a newer version) has no records.
+pub fn decode_log(bytes: &[u8], settled_at_ms: u64) -> Vec<Record> {
+    let Some((&[version, l0, l1, l2, l3], content)) = bytes.split_first_chunk::<5>() else {
         return Vec::new();
     };
-    match u32::from_be_bytes([l0, l1, l2, l3]) as usize {
-        0 => postcard::from_bytes(content).unwrap_or_default(),
+    let records = match u32::from_be_bytes([l0, l1, l2, l3]) as usize {
+        0 => stored::read(version, content, settled_at_ms),
         length => batch::decompress(content, length)
-            .and_then(|plain| postcard::from_bytes(&plain).ok())
-            .unwrap_or_default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_comes_back_as_it_went_in() {
-        let record = |n: u8| Record {
-            id: format!("a-{n}"),
-            request_id: "r".into(),
-            reference: Some("click".into()),
-            host: "a.com:80".into(),
-            method: Method::Get,
-            url: "http://a.com/".into(),
-            unmatched: vec!["x".into()],
-            accepted_at_ms: 1,
-            attempt: n,
-            at_ms: 2,
-            status: 200,
-            error: None,
-            response_time_us: 3,
-            response_body: "ok".into(),
-            truncated: false,
-            then: Recorded::Delivered,
-        };
-        for n in [0, 1, 100] {
-            let records: Vec<_> = (0..n).map(record).collect();
-            assert_eq!(decode_log(&encode_log(&records.iter().collect::<Vec<_>>())), records);
-        }
-    }
-
-    #[test]
-    fn a_damaged_entry_has_no_records() {
-        for bytes in [&[][..], &[9, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 5], &[1, 255, 255, 255, 255, 5]] {
-            assert_eq!(decode_log(bytes), []);
-        }
-    }
+            .and_then(|plain| stored::read(version, &plain, settled_at_ms)),
+    };
+    records.unwrap_or_default()
 }

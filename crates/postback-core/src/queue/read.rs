@@ -225,7 +225,7 @@ impl Shard {
         let mut ask = redis::cmd("XRANGE");
         ask.arg(self.key("log")).arg("-").arg("+").arg("COUNT").arg(1);
         let page: redis::streams::StreamRangeReply = self.link.run(&ask).await?;
-        Ok(page.ids.first().and_then(|entry| entry.id.split('-').next()?.parse().ok()))
+        Ok(page.ids.first().map(|entry| entry_ms(&entry.id)))
     }
 
     /// How long the oldest waiting row waits, as far as [`Shard::oldest_ms`] sees.
@@ -254,8 +254,12 @@ impl Shard {
             (page.ids.len() == PAGE).then(|| page.ids.last().map(|e| e.id.clone())).flatten();
         let entry =
             |entry: &redis::streams::StreamId| entry.get::<Vec<u8>>("d").unwrap_or_default();
-        let records =
-            page.ids.iter().flat_map(|e| decode_log(&entry(e)).into_iter().rev()).collect();
-        Ok(LogPage { records, before })
+        let records = |e| decode_log(&entry(e), entry_ms(&e.id)).into_iter().rev();
+        Ok(LogPage { records: page.ids.iter().flat_map(records).collect(), before })
     }
+}
+
+/// When an entry of a stream was written, milliseconds since 1970, Redis's time: its id begins with it.
+pub(super) fn entry_ms(id: &str) -> u64 {
+    id.split('-').next().and_then(|ms| ms.parse().ok()).unwrap_or_default()
 }

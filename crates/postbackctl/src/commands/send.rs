@@ -122,6 +122,7 @@ async fn store(queue: &Queue, request: &Request<'_>, output: &mut Output) -> any
         traceparent: None,
         received_at_ms: since_1970.as_millis() as u64,
         first_row: 0,
+        nginx_ms: None,
     };
     let label = request.policy.label.as_deref();
     let origin = request.endpoint.origin();

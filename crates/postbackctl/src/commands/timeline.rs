@@ -7,7 +7,7 @@ use postback_core::view::{Attempt, Postback, Standing};
 use crate::output::Output;
 
 /// The column in which a step's details begin.
-const INDENT: &str = "                      ";
+const INDENT: &str = "                                       ";
 
 /// A step on a postback's way.
 struct Step {
@@ -28,6 +28,9 @@ pub(crate) fn print_postback(postback: &Postback, output: &mut Output) -> anyhow
     }
     let reference = postback.reference.as_deref().unwrap_or("-");
     output.line(&format!("  ref {reference}  request {}", postback.request_id))?;
+    if let Some(parent) = &postback.traceparent {
+        output.line(&format!("  came with traceparent {parent}"))?;
+    }
     if !postback.unmatched.is_empty() {
         output.line(&format!("  without a value: {}", postback.unmatched.join(", ")))?;
     }
@@ -50,31 +53,44 @@ pub(crate) fn answer(attempt: &Attempt) -> String {
     }
 }
 
-/// In order of time.
+/// From nginx to the last attempt, in the order in which they happened. What is not known of older postbacks is left out.
 fn steps(postback: &Postback) -> Vec<Step> {
     let mut steps = Vec::new();
-    add(&mut steps, Some(&postback.accepted_at), "stored in Redis", vec![]);
+    add(&mut steps, postback.nginx_at.as_ref(), "nginx began to read the request".into(), vec![]);
+    add(&mut steps, postback.received_at.as_ref(), "ingest had it".into(), vec![]);
+    add(&mut steps, Some(&postback.accepted_at), "stored in Redis".into(), vec![]);
     for (n, attempt) in (1..).zip(&postback.attempts) {
-        let sent = format!("attempt {n}: sent");
-        add(&mut steps, Some(&attempt.at), &sent, vec![]);
-        let answered = format!("attempt {n}: {}", answer(attempt));
+        let of = |what: &str| format!("attempt {n}: {what}");
+        add(&mut steps, attempt.reserved_at.as_ref(), of("a worker has its batch"), vec![]);
+        add(&mut steps, Some(&attempt.at), of("sent"), request(attempt));
         let took = Duration::from_secs_f64(attempt.response_time_ms / 1000.0);
-        if let Some(at) = since_1970(&attempt.at) {
-            steps.push(Step { at: at + took, what: answered, details: response(attempt) });
-        }
+        let what = format!("{}  ({:.1} ms)", of(&answer(attempt)), attempt.response_time_ms);
+        let at = since_1970(&attempt.at).map(|at| at + took);
+        steps.extend(at.map(|at| Step { at, what, details: response(attempt) }));
+        add(&mut steps, attempt.settled_at.as_ref(), of("settled"), vec![]);
     }
-    steps.sort_by_key(|step| step.at);
     steps
 }
 
-fn add(steps: &mut Vec<Step>, at: Option<&String>, what: &str, details: Vec<String>) {
-    if let Some(at) = at.and_then(|at| since_1970(at)) {
-        steps.push(Step { at, what: what.to_owned(), details });
-    }
+fn add(steps: &mut Vec<Step>, at: Option<&String>, what: String, details: Vec<String>) {
+    let at = at.and_then(|at| since_1970(at));
+    steps.extend(at.map(|at| Step { at, what, details }));
 }
 
 fn since_1970(text: &str) -> Option<Duration> {
     humantime::parse_rfc3339(text).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()
+}
+
+fn request(attempt: &Attempt) -> Vec<String> {
+    let headers = attempt.request_headers.iter().map(|(name, value)| format!("> {name}: {value}"));
+    let traced = attempt.traceparent.iter().map(|parent| format!("> traceparent: {parent}"));
+    let mut lines: Vec<_> = traced.chain(headers).collect();
+    if let Some(body) = &attempt.request_body {
+        lines.push(">".to_owned());
+        lines.extend(quoted(">", body, false));
+    }
+    lines.extend(attempt.request_truncated.then(|| "> …".to_owned()));
+    lines
 }
 
 fn response(attempt: &Attempt) -> Vec<String> {
@@ -95,7 +111,11 @@ fn print_steps(steps: &[Step], output: &mut Output) -> anyhow::Result<()> {
     let first = steps.first().map(|step| step.at).unwrap_or_default();
     for step in steps {
         let at = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + step.at);
-        let after = offset(step.at.saturating_sub(first));
+        // nginx and ingest have the clock of their box, what follows Redis's.
+        let after = match step.at.checked_sub(first) {
+            Some(after) => format!("+{}", distance(after)),
+            None => format!("-{}", distance(first - step.at)),
+        };
         output.line(&format!("  {at}  {after:>9}  {}", step.what))?;
         for detail in &step.details {
             output.line(&format!("{INDENT}{detail}"))?;
@@ -105,13 +125,12 @@ fn print_steps(steps: &[Step], output: &mut Output) -> anyhow::Result<()> {
 }
 
 /// A distance in time, in the unit that shows it best.
-fn offset(since: Duration) -> String {
-    let seconds = since.as_secs_f64();
-    match since.as_secs() {
-        0 => format!("+{} ms", since.as_millis()),
-        1..100 => format!("+{seconds:.3} s"),
-        100..3600 => format!("+{}m {:02}s", since.as_secs() / 60, since.as_secs() % 60),
-        _ => format!("+{}h {:02}m", since.as_secs() / 3600, since.as_secs() % 3600 / 60),
+fn distance(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{} ms", time.as_millis()),
+        1..100 => format!("{:.3} s", time.as_secs_f64()),
+        s @ 100..3600 => format!("{}m {:02}s", s / 60, s % 60),
+        s => format!("{}h {:02}m", s / 3600, s % 3600 / 60),
     }
 }
 
@@ -121,13 +140,13 @@ mod tests {
 
     #[test]
     fn a_distance_is_told_in_its_unit() {
-        let check = |ms, expect: &str| assert_eq!(offset(Duration::from_millis(ms)), expect);
-        check(0, "+0 ms");
-        check(999, "+999 ms");
-        check(1_000, "+1.000 s");
-        check(99_999, "+99.999 s");
-        check(125_000, "+2m 05s");
-        check(7_320_000, "+2h 02m");
+        let check = |ms, expect: &str| assert_eq!(distance(Duration::from_millis(ms)), expect);
+        check(0, "0 ms");
+        check(999, "999 ms");
+        check(1_000, "1.000 s");
+        check(99_999, "99.999 s");
+        check(125_000, "2m 05s");
+        check(7_320_000, "2h 02m");
     }
 
     #[test]

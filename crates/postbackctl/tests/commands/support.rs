@@ -11,7 +11,8 @@ use postback_core::{
     id::LaneId,
     policy::Policy,
     queue::{
-        Enqueue, Queue, Record, Recorded, Reserve, Settle, SettledBatch, State, Which, encode_log,
+        Enqueue, Queue, Record, Recorded, Reserve, Sent, Settle, SettledBatch, State, Which,
+        encode_log,
     },
     testing::RedisServer,
     value::Value as Item,
@@ -54,8 +55,13 @@ pub(crate) fn batches(host: &str, request: &str, rows: std::ops::Range<u32>) -> 
         reference: Some("{n}".into()),
         unmatched: Unmatched::Text(String::new()),
     };
-    let source =
-        Source { request_id: request.into(), traceparent: None, received_at_ms: 0, first_row: 0 };
+    let source = Source {
+        request_id: request.into(),
+        traceparent: None,
+        received_at_ms: 0,
+        first_row: 0,
+        nginx_ms: None,
+    };
     let rows: Vec<_> = rows.map(|n| vec![Item::Literal(n.to_string().into())]).collect();
     encode(&endpoint, &Policy::default(), &source, &rows)
 }
@@ -101,6 +107,16 @@ pub(crate) async fn end(server: &RedisServer, state: State, then: Recorded) {
         response_body: "\u{1b}[2Jgone".into(),
         truncated: true,
         then,
+        received_at_ms: Some(taken.stored_at_ms - 2),
+        nginx_at_ms: Some(taken.stored_at_ms - 3),
+        reserved_at_ms: Some(taken.stored_at_ms + 4),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        sent: Some(Box::new(Sent {
+            headers: vec![("X-N".into(), "1.10".into())],
+            body: Some("{\n\"id\":1}".into()),
+            truncated: true,
+        })),
+        settled_at_ms: 0,
     };
     let settle = Settle {
         number: 1,
