@@ -191,6 +191,7 @@ configure() {
     REDIS_SERVER=$(type -P redis-server) || die "redis-server is not installed"
     nginx_values
     SUPERVISOR_USER=$(id -un 2>/dev/null || true)
+    default INGEST_NGINX_STATUS "http://127.0.0.1:${POSTBACK_LISTEN##*:}/nginx_status"
     OPTIONS_INGEST=$(options INGEST_)
     OPTIONS_DELIVER=$(options DELIVER_)
     STOP_DELIVER_SECONDS=$(($(seconds "$DELIVER_DRAIN") + 10))

@@ -192,6 +192,7 @@ fn finish(
     row.status = attempted.status().unwrap_or(if made == 0 { row.status } else { 0 });
     let attempts = row.attempts;
     drop(states);
+    worker.count(&item.held, attempted.outcome.as_ref(), next);
     worker.record(record(item, attempted, filled, attempts, next, worker.now_ms()));
     if let (Next::Delivered, true) = (next, attempted.outcome.is_some()) {
         let waited = worker.now_ms().saturating_sub(item.held.stored_at_ms);

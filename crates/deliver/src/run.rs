@@ -3,7 +3,10 @@
 use std::{future::Future, rc::Rc, time::Duration};
 
 use anyhow::Context as _;
-use postback_core::queue::{Queue, QueueError};
+use postback_core::{
+    queue::{Queue, QueueError},
+    sampler,
+};
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep, timeout},
@@ -58,6 +61,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     for worker in &workers {
         worker.start();
     }
+    tokio::task::spawn_local(sampler::run(queue.reopen()?, async || None));
     tokio::task::spawn_local(watch_redis(queue));
     log::info!(
         "deliver {} takes postbacks from {}",

@@ -11,6 +11,7 @@ use std::{
 };
 
 use postback_core::{
+    attempt::{Cause, Next, Outcome},
     batch::Batch,
     id::{BatchId, LaneId},
     queue::{LaneChange, Queue, QueueError, RowStates, Shard, Which},
@@ -320,6 +321,19 @@ impl Worker {
             worker.resting.set(false);
             worker.pump_all();
             worker.hungry.notify_one();
+        });
+    }
+
+    /// Counts an attempt, or a row whose time was over before it, in the minute's figures; its record follows.
+    pub(crate) fn count(&self, held: &Held, outcome: Option<&Outcome>, next: Next) {
+        // Both times are whole milliseconds: what is less than one counts for half of it.
+        let waited_ms = self.now_ms().saturating_sub(held.stored_at_ms);
+        let waited = Duration::from_millis(waited_ms).max(Duration::from_micros(500));
+        let success = &held.batch.policy.success;
+        self.unsettled.count(|tally| match outcome {
+            Some(outcome) => tally.attempt(outcome, success, next, waited),
+            None if next == Next::Dead(Cause::Expired) => tally.expired(),
+            None => {}
         });
     }
 

@@ -6,7 +6,11 @@
 
 mod assets;
 mod guard;
+mod overview;
+mod postback;
 pub(crate) mod redact;
+mod requests;
+mod shown;
 
 use actix_web::{
     Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
@@ -43,8 +47,13 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
     config.service(
         web::scope("")
             .wrap(from_fn(guard::guard))
+            .service(read("/", overview::overview))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
+            .service(read("/requests", requests::requests))
+            .service(read("/postbacks/{id}", postback::postback))
+            .service(postback::action("replay"))
+            .service(postback::action("cancel"))
             .default_service(web::to(missing)),
     );
 }

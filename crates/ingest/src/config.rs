@@ -14,7 +14,7 @@ use postback_core::{
     policy::{parse_duration, parse_size},
 };
 
-pub use crate::{client::TrustedProxies, throttle::ClientRate};
+pub use crate::{client::TrustedProxies, nginx::NginxStatus, throttle::ClientRate};
 
 use crate::coalesce;
 
@@ -77,6 +77,10 @@ pub struct Config {
     /// Let small requests to the same endpoint share a batch; a time: the longest that one waits for others
     #[arg(long, env = "INGEST_COALESCE", default_value = "on", num_args = 0..=1, default_missing_value = "on", value_name = "on|off|TIME", value_parser = coalesce::window)]
     pub coalesce: Duration,
+
+    /// This box's nginx, whose connections are shown: its stub_status page, such as http://127.0.0.1:8000/nginx_status
+    #[arg(long, env = "INGEST_NGINX_STATUS")]
+    pub nginx_status: Option<NginxStatus>,
 }
 
 /// A key forgotten at once would be no key; what is kept for ever fills Redis.

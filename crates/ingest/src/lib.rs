@@ -14,6 +14,7 @@ mod door;
 mod dry_run;
 mod idempotency;
 mod metrics;
+mod nginx;
 mod openapi;
 mod problem;
 mod routes;

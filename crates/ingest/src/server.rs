@@ -21,6 +21,7 @@ use postback_core::{
     queue::{Queue, QueueError},
     redis::Trouble,
     request::Limits,
+    sampler,
 };
 
 use self::listen::{Listener, Socket};
@@ -29,7 +30,7 @@ use crate::{
     admin::redact::Redact,
     body::Bodies,
     coalesce::Coalescer,
-    config::{Config, Listen},
+    config::{Config, Listen, NginxStatus},
     connection::{Connection, LINGER},
     door::{Door, Doors},
     routes,
@@ -64,6 +65,8 @@ pub struct Ingest {
     pub admin_address: SocketAddr,
     /// The files whose tokens it takes.
     pub token_files: TokenFiles,
+    /// What it tells Redis of its box.
+    sampled: (Queue, Option<NginxStatus>),
 }
 
 /// What every worker thread starts from.
@@ -110,7 +113,8 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
     let admin = (1, ADMIN_CONNECTIONS);
     let (admin, admin_address) =
         serve(&shared, doors.admin, &config.admin_listen, admin, routes::admin)?;
-    Ok(Ingest { public, admin, address, admin_address, token_files: doors.files })
+    let sampled = (shared.queue.reopen()?, config.nginx_status.clone());
+    Ok(Ingest { public, admin, address, admin_address, token_files: doors.files, sampled })
 }
 
 /// How many connections one of so many workers takes at most, so that the process never runs out of descriptors. Further
@@ -209,8 +213,12 @@ impl Ingest {
             admin.stop(true).await;
             Ok(())
         };
-        tokio::try_join!(self.public, self.admin, stop)?;
-        Ok(())
+        let (queue, status) = self.sampled;
+        let sampler = sampler::run(queue, async || status.as_ref()?.ask().await);
+        tokio::select! {
+            ended = async { tokio::try_join!(self.public, self.admin, stop) } => Ok(ended.map(drop)?),
+            () = sampler => Ok(()), // it never ends
+        }
     }
 }
 

@@ -10,8 +10,8 @@
 //!
 //! With several shards each has its own set of keys, kept together by the hash tag `{s}`; a lane belongs to one
 //! shard, and a script touches one. What ingest does is in `queue/enqueue.rs`, what a worker does in
-//! `queue/work.rs`, what pages and commands read in `queue/read.rs` and `queue/places.rs`, what an operator changes of
-//! rows in `queue/revise.rs` and of lanes in `queue/lanes.rs`.
+//! `queue/work.rs`, what pages and commands read in `queue/read.rs`, `queue/places.rs` and (the log) `queue/scan.rs`, what
+//! an operator changes of rows in `queue/revise.rs` and of lanes in `queue/lanes.rs`.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -29,12 +29,16 @@ use crate::{
 mod enqueue;
 mod lanes;
 mod log;
+mod minutes;
+mod newest;
 mod places;
-mod rates;
 mod read;
 mod revise;
 mod room;
 mod rows;
+mod sample;
+mod scan;
+mod search;
 mod wakeups;
 mod work;
 
@@ -42,12 +46,15 @@ pub use self::{
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, Sent, decode_log, encode_log},
+    minutes::{BoxFigures, Figures, Minutes, Samples, Span, Step},
+    newest::Newest,
     places::{DeadBatch, Placed, Waiting},
-    rates::LastMinute,
-    read::{Stats, StoredBatch, WorkerInfo},
+    read::{Stats, StoredBatch, Totals, WorkerInfo},
     revise::{Revised, Revision, Trimmed},
     room::Room,
     rows::{RowState, RowStates, State},
+    scan::{Budget, Logged, Page, Place, PlaceError, Scan, Stream},
+    search::{BatchState, Searched},
     wakeups::Wakeups,
     work::{
         Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Slots, Want,
@@ -137,6 +144,8 @@ struct Scripts {
     trim: Script,
     pause: Script,
     limit: Script,
+    health: Script,
+    sample: Script,
 }
 
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
@@ -151,6 +160,8 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
         trim: script(include_str!("queue/trim.lua")),
         pause: script(include_str!("queue/pause.lua")),
         limit: script(include_str!("queue/limit.lua")),
+        health: script(include_str!("queue/health.lua")),
+        sample: script(include_str!("queue/sample.lua")),
     }
 });
 

@@ -44,8 +44,8 @@ Exit codes:
 pub(crate) enum Command {
     /// Rows waiting, delivered and dead, rates, and the workers
     ///
-    /// Rates are of the last whole minute. A worker whose lease runs out without a beat is taken for dead: the others
-    /// take over what it held.
+    /// Rates are those of the last whole minute and the one under way. A worker whose lease runs out without a beat is
+    /// taken for dead: the others take over what it held.
     Status(status::Args),
     /// Postbacks by ref, request id or id: in the log, then live and dead
     ///

@@ -7,6 +7,7 @@ use std::{
 };
 
 use postback_core::{
+    figures::Tally,
     id::{BatchId, LaneId},
     queue::{LaneChange, Record, Recorded, RowStates, Settle, SettledBatch, State, encode_log},
 };
@@ -37,6 +38,8 @@ pub(super) struct Unsettled {
     /// Lanes in the settle under way.
     lanes_under_way: RefCell<Vec<LaneId>>,
     records: RefCell<Vec<Record>>,
+    /// The figures of the records since the last settle.
+    tally: RefCell<Tally>,
     /// Since when the oldest of the above waits.
     since: Cell<Option<Instant>>,
     /// Outcomes in the settle under way, and since when the oldest waits.
@@ -78,7 +81,12 @@ impl Unsettled {
         }
     }
 
-    /// What was held is another worker's now; only the log still wants to know.
+    /// Counts an attempt whose record follows.
+    pub(super) fn count(&self, add: impl FnOnce(&mut Tally)) {
+        add(&mut self.tally.borrow_mut());
+    }
+
+    /// What was held is another worker's now; only the log and the figures still want to know.
     pub(super) fn forget_batches(&self) {
         self.batches.borrow_mut().clear();
         self.buried.borrow_mut().clear();
@@ -203,15 +211,15 @@ impl Worker {
         let all: Vec<&Record> = records.iter().collect();
         let failed: Vec<&Record> =
             records.iter().filter(|record| record.then != Recorded::Delivered).collect();
-        let attempts = all.iter().filter(|record| record.attempt > 0).count() as u64;
-        let retried = failed.iter().filter(|r| matches!(r.then, Recorded::Retry(_))).count() as u64;
+        let tally = news.tally.take();
         Some(Settle {
             number,
             batches,
             lanes,
             log: encode_log(&all),
             errors: encode_log(&failed),
-            counts: vec![("attempts", attempts), ("retried", retried)],
+            counts: tally.counts(),
+            buckets: tally.buckets(),
         })
     }
 

@@ -23,7 +23,7 @@ impl Redact {
 
     fn hides(&self, name: &str) -> bool {
         let name = name.to_lowercase();
-        self.names.iter().any(|hidden| *hidden == name)
+        self.names.contains(&name)
     }
 
     /// A URL with the hidden values of its query replaced.

@@ -67,9 +67,14 @@ local function store_states(id, old, old_size, new, states)
   count('pending', new.pending - old.pending)
   count('delivered', new.delivered - old.delivered)
   count('dead', new.dead - old.dead)
-  count('dropped', old.pending + old.delivered + old.dead - new.pending - new.delivered - new.dead)
+  local dropped = old.pending + old.delivered + old.dead - new.pending - new.delivered - new.dead
+  count('dropped', dropped)
+  count_minute('dropped', dropped)
   count_minute('delivered', new.delivered - old.delivered)
-  if new.dead > old.dead then count_minute('dead', new.dead - old.dead) end
+  if new.dead > old.dead then
+    count('died', new.dead - old.dead)
+    count_minute('dead', new.dead - old.dead)
+  end
   if new.pending == 0 and new.dead == 0 then
     count('bytes', -redis.call('STRLEN', P .. 'batch:' .. id) - old_size)
     redis.call('DEL', P .. 'batch:' .. id, P .. 'rows:' .. id)

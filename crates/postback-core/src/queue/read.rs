@@ -3,7 +3,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{QueueError, Record, Reserved, Shard, decode_log, work::reserved};
-use crate::id::BatchId;
+use crate::{
+    figures::{Class, RETRIED},
+    id::BatchId,
+};
 
 /// At so many hundredths of Redis's `maxmemory` no more rows are taken.
 const NEARLY_FULL: u64 = 95;
@@ -31,6 +34,17 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Batches taken back from dead workers.
     pub taken_over: u64,
+}
+
+/// What a shard has counted since this Redis began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Rows that died; one that was replayed and died again counts twice.
+    pub died: u64,
+    /// Attempts that were to be made again.
+    pub retried: u64,
+    /// Attempts of each class, in the order of [`Class::NAMES`], and rows whose time was over before one.
+    pub classes: [u64; Class::NAMES.len()],
 }
 
 /// A batch as it lies in Redis.
@@ -80,6 +94,21 @@ impl Shard {
         })
     }
 
+    /// What was counted of attempts since this Redis began.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn totals(&self) -> Result<Totals, QueueError> {
+        let mut ask = redis::cmd("HMGET");
+        ask.arg(self.key("stats")).arg("died").arg(RETRIED);
+        ask.arg(&Class::NAMES.map(|(_, name)| name)[..]);
+        let found: Vec<Option<i64>> = self.link.run(&ask).await?;
+        let mut found = found.into_iter().map(|n| n.unwrap_or_default().try_into().unwrap_or(0));
+        let mut next = || found.next().unwrap_or(0);
+        let (died, retried) = (next(), next());
+        Ok(Totals { died, retried, classes: std::array::from_fn(|_| next()) })
+    }
+
     /// The memory that Redis uses for all it holds, bytes.
     ///
     /// # Errors
@@ -87,6 +116,15 @@ impl Shard {
     pub async fn memory(&self) -> Result<u64, QueueError> {
         let [used] = self.memory_figures(["used_memory:"]).await?;
         Ok(used)
+    }
+
+    /// That, and how much it may be; 0: as much as there is. Bytes.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn memory_and_limit(&self) -> Result<(u64, u64), QueueError> {
+        let [used, limit] = self.memory_figures(["used_memory:", "maxmemory:"]).await?;
+        Ok((used, limit))
     }
 
     /// How many bytes must go from Redis's memory where it is nearly used up: what deliver writes of retries and in the

@@ -1,7 +1,8 @@
--- ARGV: worker, settle number, log entry, errors entry, then three lists, each behind its length:
+-- ARGV: worker, settle number, log entry, errors entry, then four lists, each behind its length:
 --   batches: id, rows, flags (1: leave it, 2: its states hold waits), states ('': as they were)
 --   lanes: lane, what (park, open, reprobe, refund), ms or the end of slots, reason or the start of slots
---   counts for the minute: field, n
+--   counts for the minute and the totals: field, n
+--   counts for the minute alone: field, n
 redis.call('DEL', P .. 'scratch')
 local worker, number = ARGV[1], tonumber(ARGV[2])
 local hash, held = P .. 'worker:' .. worker, P .. 'held:' .. worker
@@ -100,6 +101,11 @@ end
 for _ = 1, tonumber(arg()) do
   local lane, what, n, reason = arg(), arg(), tonumber(arg()), arg()
   if not late then settle_lane(lane, what, n, reason) end
+end
+for _ = 1, tonumber(arg()) do
+  local field, n = arg(), tonumber(arg())
+  count(field, n)
+  count_minute(field, n)
 end
 for _ = 1, tonumber(arg()) do
   local field, n = arg(), tonumber(arg())

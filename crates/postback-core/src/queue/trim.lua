@@ -32,6 +32,7 @@ local function drop(id, limit)
     count('pending', -old.pending)
     count('dead', -old.dead)
     count('dropped', old.pending + old.dead)
+    count_minute('dropped', old.pending + old.dead)
     count('bytes', -redis.call('STRLEN', P .. 'batch:' .. id) - #before)
     redis.call('DEL', P .. 'batch:' .. id, P .. 'rows:' .. id)
     redis.call('ZREM', P .. 'dead', id)
@@ -53,6 +54,5 @@ for i = 1, #found, 2 do
   local dropped = drop(found[i], beyond and math.huge or oldest)
   if dropped then rows, batches = rows + dropped, batches + 1 end
 end
-count_minute('dropped', rows)
 write_counts()
 return { 'ok', now, rows, batches }

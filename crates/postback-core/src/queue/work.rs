@@ -159,8 +159,10 @@ pub struct Settle {
     pub log: Vec<u8>,
     /// An entry for the failures' log; empty: none.
     pub errors: Vec<u8>,
-    /// Further counters of the minute.
+    /// Further counters, of the minute and of the totals.
     pub counts: Vec<(&'static str, u64)>,
+    /// Counters of the minute alone.
+    pub buckets: Vec<(String, u64)>,
 }
 
 /// Which of a worker's beats this is.
@@ -260,6 +262,10 @@ impl Shard {
                 c.arg(settle.counts.len());
                 for (field, n) in &settle.counts {
                     c.arg(*field).arg(*n);
+                }
+                c.arg(settle.buckets.len());
+                for (field, n) in &settle.buckets {
+                    c.arg(field).arg(*n);
                 }
             })
             .await?;

@@ -8,7 +8,7 @@ use std::{
 use clap::{CommandFactory as _, error::ErrorKind};
 use postback_core::{
     policy::parse_duration,
-    queue::{LastMinute, Queue, Stats, WorkerInfo},
+    queue::{Queue, Span, Stats, WorkerInfo},
     view::time_text,
 };
 use serde::Serialize;
@@ -49,7 +49,7 @@ struct Status {
     delivered: u64,
     dead: u64,
     dropped: u64,
-    /// Of the last whole minute.
+    /// Over the last whole minute and the one under way, as on the overview.
     accepted_per_second: f64,
     delivered_per_second: f64,
     dead_per_second: f64,
@@ -152,10 +152,10 @@ fn print_workers(workers: &[Worker], output: &mut Output) -> anyhow::Result<()> 
 }
 
 async fn gather(queue: &Queue) -> anyhow::Result<Status> {
-    let (mut sum, mut minute) = (Stats::default(), LastMinute::default());
-    let (mut paused, mut oldest) = (None, None::<f64>);
+    let (mut sum, mut paused, mut oldest) = (Stats::default(), None, None::<f64>);
     let mut workers = Vec::new();
-    let now_ms = queue.shards()[0].now_ms().await?;
+    let minutes = queue.minutes(Span::Hour).await?;
+    let (now_ms, recent) = (minutes.now_ms, minutes.recent);
     for shard in queue.shards() {
         let stats = shard.stats().await?;
         sum.accepted += stats.accepted;
@@ -167,16 +167,12 @@ async fn gather(queue: &Queue) -> anyhow::Result<Status> {
         sum.answer_bytes += stats.answer_bytes;
         sum.log_bytes += stats.log_bytes;
         sum.taken_over += stats.taken_over;
-        let last = shard.last_minute(now_ms).await?;
-        minute.accepted += last.accepted;
-        minute.delivered += last.delivered;
-        minute.dead += last.dead;
         paused = paused.or(shard.paused().await?);
         let age = shard.oldest_age().await?.map(|age| age.as_secs_f64());
         oldest = [oldest, age].into_iter().flatten().reduce(f64::max);
         workers.extend(shard.workers().await?);
     }
-    let per_second = |rows: u64| rows as f64 / 60.0;
+    let per_second = |rows: u64| rows as f64 / recent.time.as_secs_f64().max(1.0);
     Ok(Status {
         paused,
         accepted: sum.accepted,
@@ -184,9 +180,9 @@ async fn gather(queue: &Queue) -> anyhow::Result<Status> {
         delivered: sum.delivered,
         dead: sum.dead,
         dropped: sum.dropped,
-        accepted_per_second: per_second(minute.accepted),
-        delivered_per_second: per_second(minute.delivered),
-        dead_per_second: per_second(minute.dead),
+        accepted_per_second: per_second(recent.figures.accepted),
+        delivered_per_second: per_second(recent.figures.delivered),
+        dead_per_second: per_second(recent.figures.dead),
         oldest_row_seconds: oldest,
         backlog_bytes: sum.bytes,
         kept_answer_bytes: sum.answer_bytes,
