@@ -193,6 +193,7 @@ pub(crate) async fn store_alone(
         traceparent: None,
         received_at_ms: received.as_millis() as u64,
         first_row: 0,
+        nginx_ms: None,
     };
     let prepared = prepare(text.as_bytes(), &bounds.limits, source, None, false)?;
     let Prepared { lane, name, delay, rows: ToStore::Alone(batches), .. } = prepared else {

@@ -11,7 +11,10 @@ mod errors;
 mod guard;
 mod hosts;
 mod overview;
+mod postback;
 pub(crate) mod redact;
+mod requests;
+mod shown;
 mod text;
 mod try_it;
 mod workers;
@@ -71,6 +74,10 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
                     .app_data(web::FormConfig::default().limit(try_it::MOST))
                     .route(web::post().to(try_it::act)),
             )
+            .service(read("/requests", requests::requests))
+            .service(read("/postbacks/{id}", postback::postback))
+            .service(postback::action("replay"))
+            .service(postback::action("cancel"))
             .default_service(web::to(missing)),
     );
 }

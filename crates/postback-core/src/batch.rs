@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod encode;
+mod search;
 #[cfg(test)]
 mod tests;
 

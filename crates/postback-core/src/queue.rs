@@ -30,6 +30,7 @@ mod enqueue;
 mod lanes;
 mod log;
 mod minutes;
+mod newest;
 mod notices;
 mod places;
 mod read;
@@ -38,6 +39,7 @@ mod room;
 mod rows;
 mod sample;
 mod scan;
+mod search;
 mod wakeups;
 mod work;
 
@@ -46,6 +48,7 @@ pub use self::{
     lanes::LaneInfo,
     log::{Record, Recorded, Sent, decode_log, encode_log},
     minutes::{BoxFigures, Figures, Minutes, Samples, Span, Step},
+    newest::Newest,
     notices::Notice,
     places::{DeadBatch, Placed, Waiting},
     read::{Stats, StoredBatch, Totals, WorkerInfo},
@@ -53,6 +56,7 @@ pub use self::{
     room::Room,
     rows::{RowState, RowStates, State},
     scan::{Budget, Logged, Page, Place, PlaceError, Scan, Stream},
+    search::{BatchState, Searched},
     wakeups::Wakeups,
     work::{
         Beat, LaneChange, Reply, Reservation, Reserve, Reserved, Settle, SettledBatch, Slots, Want,

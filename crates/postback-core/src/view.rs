@@ -1,11 +1,9 @@
 //! One shape for a postback, everywhere: `postbackctl show --json`, `find --json`, the pages' JSON.
 //!
-//! Put together from the batch while its row is pending or dead, and from the delivery log.
+//! Put together from the batch while its row is pending or dead, and from the delivery log. One or all of a ref or request
+//! are found in `view/find.rs`; lists are in `view/recent.rs` (by the log) and `view/pending.rs` (what waits).
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
@@ -13,9 +11,18 @@ use crate::{
     attempt::Cause,
     batch::Batch,
     endpoint::Method,
-    id::PostbackId,
-    queue::{Queue, QueueError, Record, Recorded, RowState, RowStates, Shard, State, StoredBatch},
+    queue::{Queue, QueueError, Record, Recorded, RowState, RowStates, State, StoredBatch},
     trace,
+};
+
+mod find;
+mod pending;
+mod recent;
+
+pub use self::{
+    find::{Effort, Found},
+    pending::Pending,
+    recent::{Listed, Recent, Wanted},
 };
 
 /// A postback and what happened to it.
@@ -233,55 +240,6 @@ fn dress(bare: &Postback, batch: &Batch, row: u16) -> Option<Postback> {
 }
 
 impl Queue {
-    /// Everything known of one postback; `None`: it never was, or it is over and older than the log.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn postback(&self, id: PostbackId) -> Result<Option<Postback>, QueueError> {
-        let shard = self.shard_of(id.batch.lane());
-        // What is live first: a row that ends meanwhile is found in the log.
-        let live = live_postback(shard, id).await?;
-        let text = id.to_string();
-        let logged = collect(shard, |record| record.id == text).await?.remove(&text);
-        let mut logged = logged.unwrap_or_default();
-        logged.sort_by_key(|record| record.at_ms);
-        let live = if is_doubtful(live.as_ref(), &logged) {
-            live_postback(shard, id).await?
-        } else {
-            live
-        };
-        Ok(with_attempts(live, &logged))
-    }
-
-    /// Every postback with this ref, request id or id: first what the log knows, then what is live or dead.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn find(&self, text: &str) -> Result<Vec<Postback>, QueueError> {
-        if let Ok(id) = text.parse() {
-            return Ok(self.postback(id).await?.into_iter().collect());
-        }
-        let mut found = BTreeMap::new();
-        for shard in self.shards() {
-            let is_asked =
-                |r: &Record| r.reference.as_deref() == Some(text) || r.request_id == text;
-            let lives = matching(shard, text).await?;
-            let mut logged = collect(shard, is_asked).await?;
-            for (id, mut live) in lives {
-                let records = logged.remove(&id.to_string()).unwrap_or_default();
-                if is_doubtful(live.as_ref(), &records) {
-                    live = live_postback(shard, id).await?;
-                }
-                let whole = with_attempts(live, &records);
-                found.extend(whole.map(|postback| (postback.id.clone(), postback)));
-            }
-            for (id, records) in logged {
-                found.extend(from_log(&records).map(|postback| (id, postback)));
-            }
-        }
-        Ok(found.into_values().collect())
-    }
-
     /// From when on the log knows everything, milliseconds since 1970; `None`: it is empty.
     ///
     /// # Errors
@@ -292,75 +250,5 @@ impl Queue {
             begins = begins.max(shard.log_begins_ms().await?);
         }
         Ok(begins)
-    }
-}
-
-fn with_attempts(live: Option<Postback>, records: &[Record]) -> Option<Postback> {
-    match live {
-        // A row delivered while its siblings wait is told better by the log, which has its last word.
-        Some(live) => {
-            Some(Postback { attempts: records.iter().filter_map(attempt).collect(), ..live })
-        }
-        None => from_log(records),
-    }
-}
-
-/// The log's records that are asked for, by postback, each oldest first.
-async fn collect(
-    shard: &Shard,
-    is_asked: impl Fn(&Record) -> bool,
-) -> Result<BTreeMap<String, Vec<Record>>, QueueError> {
-    let mut found: BTreeMap<String, Vec<Record>> = BTreeMap::new();
-    let mut before = None;
-    loop {
-        let page = shard.log(false, before.as_deref()).await?;
-        for record in page.records.into_iter().filter(|record| is_asked(record)) {
-            found.entry(record.id.clone()).or_default().push(record);
-        }
-        before = page.before;
-        if before.is_none() {
-            break;
-        }
-    }
-    found.values_mut().for_each(|records| records.reverse());
-    Ok(found)
-}
-
-async fn live_postback(shard: &Shard, id: PostbackId) -> Result<Option<Postback>, QueueError> {
-    let Some(stored) = shard.batch(id.batch).await? else { return Ok(None) };
-    let due = shard.due_ms(id.batch).await?;
-    let mut rows = postbacks(&stored, due).into_iter();
-    Ok(rows.nth(usize::from(id.row)).map(|(postback, _)| postback))
-}
-
-/// Whether a row that was pending may have ended while the log was read: then only another look can tell that from a
-/// replay.
-fn is_doubtful(live: Option<&Postback>, records: &[Record]) -> bool {
-    live.is_some_and(|live| live.state == Standing::Pending)
-        && records.last().is_some_and(|last| !matches!(last.then, Recorded::Retry(_)))
-}
-
-/// The rows of a shard's stored batches that have this ref or request id.
-async fn matching(
-    shard: &Shard,
-    text: &str,
-) -> Result<Vec<(PostbackId, Option<Postback>)>, QueueError> {
-    let mut found = Vec::new();
-    let mut cursor = 0;
-    loop {
-        let (next, ids) = shard.scan_batches(cursor).await?;
-        for id in ids {
-            let Some(stored) = shard.batch(id).await? else { continue };
-            let due = shard.due_ms(id).await?;
-            let rows = (0..).zip(postbacks(&stored, due));
-            let is_asked =
-                |p: &Postback| p.reference.as_deref() == Some(text) || p.request_id == text;
-            let asked = rows.filter(|(_, (postback, _))| is_asked(postback));
-            found.extend(asked.map(|(row, (postback, _))| (id.postback(row), Some(postback))));
-        }
-        cursor = next;
-        if cursor == 0 {
-            return Ok(found);
-        }
     }
 }

@@ -33,6 +33,7 @@ async fn die(queue: &Queue, host: &str, rows: usize) -> Vec<PostbackId> {
         traceparent: None,
         received_at_ms: 1,
         first_row: 0,
+        nginx_ms: None,
     };
     let rows: Vec<_> = (0..rows).map(|n| vec![Value::Text(n.to_string().into())]).collect();
     let batches = batch::encode(&template, &Policy::default(), &source, &rows);

@@ -108,6 +108,12 @@ fn record(
         response_body: HOSTILE.to_owned(),
         truncated: false,
         then: Recorded::Dead(cause),
+        received_at_ms: None,
+        nginx_at_ms: None,
+        reserved_at_ms: None,
+        traceparent: None,
+        sent: None,
+        settled_at_ms: 0,
     }
 }
 

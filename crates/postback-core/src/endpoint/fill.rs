@@ -189,7 +189,11 @@ impl Endpoint {
         }
     }
 
-    fn reference(&self, row: &Row<'_>) -> Result<Option<String>, FillError> {
+    /// The caller's own name for a row alone; `None` where it would be empty.
+    ///
+    /// # Errors
+    /// As [`Endpoint::fill`].
+    pub fn reference(&self, row: &Row<'_>) -> Result<Option<String>, FillError> {
         let reference = self.reference.as_ref().map(|template| template.fill(row, MAX_REF));
         let reference = reference.transpose();
         let reference = reference.map_err(|misfit| self.misfit(misfit, FillError::RefTooLong))?;

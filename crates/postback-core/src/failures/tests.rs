@@ -21,6 +21,12 @@ fn record(id: &str, host: &str, error: &str, then: Recorded, at_ms: u64) -> Reco
         response_body: String::new(),
         truncated: false,
         then,
+        received_at_ms: None,
+        nginx_at_ms: None,
+        reserved_at_ms: None,
+        traceparent: None,
+        sent: None,
+        settled_at_ms: 0,
     }
 }
 

@@ -3,9 +3,11 @@
 //! Layout: version (1 byte), length before compression (4 bytes, 0: stored plain), then the records in postcard, as
 //! `log/stored.rs` lays them out.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{attempt::Cause, batch, endpoint::Method};
+use crate::{attempt::Cause, batch, endpoint::Method, needle::Needle};
 
 mod stored;
 #[cfg(test)]
@@ -108,13 +110,22 @@ pub fn encode_log(records: &[&Record]) -> Vec<u8> {
 /// Reads an entry that was written at `settled_at_ms` (the stream entry's own time); one that cannot be read (damaged, or
 /// of a newer version) has no records.
 pub fn decode_log(bytes: &[u8], settled_at_ms: u64) -> Vec<Record> {
+    decode_log_with(bytes, settled_at_ms, None)
+}
+
+/// The same, but no records where this text is nowhere in them: they hold their texts as they are.
+pub(super) fn decode_log_with(
+    bytes: &[u8],
+    settled_at_ms: u64,
+    text: Option<&Needle>,
+) -> Vec<Record> {
     let Some((&[version, l0, l1, l2, l3], content)) = bytes.split_first_chunk::<5>() else {
         return Vec::new();
     };
-    let records = match u32::from_be_bytes([l0, l1, l2, l3]) as usize {
-        0 => stored::read(version, content, settled_at_ms),
-        length => batch::decompress(content, length)
-            .and_then(|plain| stored::read(version, &plain, settled_at_ms)),
+    let plain = match u32::from_be_bytes([l0, l1, l2, l3]) as usize {
+        0 => Some(Cow::Borrowed(content)),
+        length => batch::decompress(content, length).map(Cow::Owned),
     };
-    records.unwrap_or_default()
+    let plain = plain.filter(|plain| text.is_none_or(|text| text.is_in(plain)));
+    plain.and_then(|plain| stored::read(version, &plain, settled_at_ms)).unwrap_or_default()
 }

@@ -179,7 +179,7 @@ impl Shard {
         }
     }
 
-    async fn all_held(&self) -> Result<Vec<BatchId>, QueueError> {
+    pub(super) async fn all_held(&self) -> Result<Vec<BatchId>, QueueError> {
         let mut held = Vec::new();
         for worker in self.workers().await? {
             let key = self.key(&format!("held:{}", worker.worker));

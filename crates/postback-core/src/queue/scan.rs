@@ -19,7 +19,7 @@ mod tests;
 pub use self::place::{Place, PlaceError};
 use self::{entries::Entries, sieve::Sieve};
 use super::{Queue, QueueError, Record};
-use crate::redis::RedisFailure;
+use crate::{id::LaneId, redis::RedisFailure};
 
 /// Which of the two logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +65,11 @@ pub struct Scan {
     pub since_ms: Option<u64>,
     /// Only what was settled before this time.
     pub until_ms: Option<u64>,
+    /// Only the shard that has this lane.
+    pub lane: Option<LaneId>,
+    /// Only entries that hold this text somewhere are decoded, which costs a tenth. Their other records are given to the
+    /// filter too.
+    pub text: Option<String>,
     /// The most records taken, at least 1.
     pub most: usize,
     /// What the page may cost.
@@ -79,6 +84,8 @@ impl Default for Scan {
             before: None,
             since_ms: None,
             until_ms: None,
+            lane: None,
+            text: None,
             most: 50,
             budget: Budget::NONE,
         }

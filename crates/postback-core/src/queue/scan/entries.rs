@@ -51,7 +51,10 @@ struct Reader {
 
 impl Entries {
     pub(super) fn new(queue: &Queue, scan: &Scan) -> Entries {
-        let readers = (0..).zip(queue.shards()).map(|(number, shard)| Reader {
+        let only = scan.lane.map(|lane| lane.shard(queue.shards().len() as u16));
+        let shards = (0..).zip(queue.shards());
+        let shards = shards.filter(|(number, _)| only.is_none_or(|only| only == *number));
+        let readers = shards.map(|(number, shard)| Reader {
             shard: shard.clone(),
             number,
             stream: scan.stream,

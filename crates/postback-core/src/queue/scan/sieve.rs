@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use super::{Logged, Page, Scan, entries::Entry, place::Place};
-use crate::queue::decode_log;
+use crate::{needle::Needle, queue::log::decode_log_with};
 
 /// A page as far as it has come.
 pub(super) struct Sieve<T, F> {
     take: F,
+    text: Option<Needle>,
     most: usize,
     records: usize,
     deadline: Option<Instant>,
@@ -24,6 +25,7 @@ impl<T, F: FnMut(Logged) -> Option<T>> Sieve<T, F> {
     pub(super) fn new(scan: &Scan, deadline: Option<Instant>, take: F) -> Sieve<T, F> {
         Sieve {
             take,
+            text: scan.text.as_deref().map(Needle::new),
             most: scan.most.max(1),
             records: scan.budget.records.max(1),
             deadline,
@@ -50,7 +52,8 @@ impl<T, F: FnMut(Logged) -> Option<T>> Sieve<T, F> {
         let place = |given: usize| Place { entry: id, shard, given: given as u32 };
         self.back_to_ms = Some(id.ms);
         // The last record of an entry is its newest.
-        let mut records = decode_log(&bytes).into_iter().rev().enumerate().skip(given).peekable();
+        let records = decode_log_with(&bytes, id.ms, self.text.as_ref());
+        let mut records = records.into_iter().rev().enumerate().skip(given).peekable();
         while let Some((number, record)) = records.next() {
             self.looked_at += 1;
             self.found.extend((self.take)(Logged { record, settled_ms: id.ms, late }));

@@ -24,6 +24,12 @@ fn record(name: &str) -> Record {
         response_body: String::new(),
         truncated: false,
         then: Recorded::Dead(Cause::Status),
+        received_at_ms: None,
+        nginx_at_ms: None,
+        reserved_at_ms: None,
+        traceparent: None,
+        sent: None,
+        settled_at_ms: 0,
     }
 }
 
@@ -192,5 +198,8 @@ async fn the_log_of_failures_is_read_alike_and_an_empty_one_has_no_end() {
     add.arg("pb:{1}:errors").arg("7-0").arg("d").arg(bytes).arg("late").arg("w");
     add.query::<()>(&mut log.connection).unwrap();
     let page = log.queue.scan(&scan, Some).await.unwrap();
-    assert_eq!(page.found, [Logged { record: record("b"), settled_ms: 7, late: true }]);
+    assert_eq!(
+        page.found,
+        [Logged { record: Record { settled_at_ms: 7, ..record("b") }, settled_ms: 7, late: true }]
+    );
 }
