@@ -95,6 +95,10 @@ impl Lane {
             && self.breaker.is_at_rest()
     }
 
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.queue.borrow().len()
     }

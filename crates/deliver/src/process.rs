@@ -4,9 +4,10 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use postback_core::{queue::QueueError, redis::Trouble};
+use postback_core::{queue::QueueError, redis::Trouble, view::time_text};
 use tokio::sync::Notify;
 
 use crate::{
@@ -41,6 +42,8 @@ pub(crate) struct Process {
     pub(crate) crowded: Notify,
     idle: Cell<usize>,
     in_flight: Cell<usize>,
+    /// When it started, by this box's clock; RFC 3339, UTC.
+    pub(crate) since: String,
 }
 
 impl Process {
@@ -52,6 +55,7 @@ impl Process {
     ) -> Rc<Process> {
         let slots = config.concurrency as usize;
         let sockets = sockets(slots);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Rc::new(Process {
             slots: slots.min(sockets),
             sockets: sockets.min(2 * slots),
@@ -66,6 +70,7 @@ impl Process {
             quiet: Notify::new(),
             idle: Cell::new(0),
             in_flight: Cell::new(0),
+            since: time_text(since_1970.as_millis() as u64),
         })
     }
 

@@ -4,6 +4,7 @@ use std::{future::Future, rc::Rc, time::Duration};
 
 use anyhow::Context as _;
 use postback_core::{
+    daemon_log,
     queue::{Queue, QueueError},
     sampler,
 };
@@ -46,6 +47,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let queue = config.queue.open()?;
     let keys = config.signing_key_file.as_deref().map(SigningKeys::read).transpose()?;
     let process = Process::new(config, dialer, keys.unwrap_or_default(), Metrics::new());
+    tokio::task::spawn_local(daemon_log::keep(queue.reopen()?, "deliver"));
     let shards = 0..queue.shards().len();
     let workers =
         shards.map(|n| Worker::new(process.clone(), &queue, n)).collect::<Result<Vec<_>, _>>()?;

@@ -179,3 +179,29 @@ fn prepare(
         note,
     })
 }
+
+/// Stores a request of an operator's, as one of a client's is, in batches of its own.
+pub(crate) async fn store_alone(
+    text: String,
+    request_id: String,
+    store: &Store,
+    bounds: &Bounds,
+) -> Result<Vec<Enqueued>, Problem> {
+    let received = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let source = Source {
+        request_id,
+        traceparent: None,
+        received_at_ms: received.as_millis() as u64,
+        first_row: 0,
+        nginx_ms: None,
+    };
+    let prepared = prepare(text.as_bytes(), &bounds.limits, source, None, false)?;
+    let Prepared { lane, name, delay, rows: ToStore::Alone(batches), .. } = prepared else {
+        return Err(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR));
+    };
+    let (name, batches, max_backlog) = (name.as_str(), &batches[..], bounds.max_backlog);
+    let request = Enqueue { lane, name, delay, batches, max_backlog };
+    match store.enqueue(request, None).await? {
+        Stored::Now(batches) | Stored::Before(batches, _) => Ok(batches),
+    }
+}

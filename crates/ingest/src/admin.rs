@@ -5,12 +5,19 @@
 //! `admin/redact.rs`.
 
 mod assets;
+mod bulk;
+mod dead;
+mod errors;
 mod guard;
+mod hosts;
 mod overview;
 mod postback;
 pub(crate) mod redact;
 mod requests;
 mod shown;
+mod text;
+mod try_it;
+mod workers;
 
 use actix_web::{
     Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
@@ -21,7 +28,7 @@ use actix_web::{
 use askama::Template;
 use serde::Serialize;
 
-pub(crate) use self::guard::Seen;
+pub(crate) use self::{bulk::Runs, guard::Seen};
 use crate::problem::Problem;
 
 /// The content type of pages.
@@ -50,6 +57,23 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
             .service(read("/", overview::overview))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
+            .service(read("/errors", errors::errors))
+            .service(act("/errors/replay", bulk::replay))
+            .service(read("/dead", dead::dead))
+            .service(act("/dead/replay", bulk::replay))
+            .service(act("/dead/drop", bulk::drop_rows))
+            .service(read("/dead/progress", bulk::progress))
+            .service(act("/dead/stop", bulk::stop))
+            .service(read("/hosts", hosts::hosts))
+            .service(act("/hosts/limit", hosts::limit))
+            .service(read("/workers", workers::workers))
+            .service(act("/workers/pause", workers::pause))
+            .service(act("/workers/resume", workers::resume))
+            .service(
+                read("/try", try_it::form)
+                    .app_data(web::FormConfig::default().limit(try_it::MOST))
+                    .route(web::post().to(try_it::act)),
+            )
             .service(read("/requests", requests::requests))
             .service(read("/postbacks/{id}", postback::postback))
             .service(postback::action("replay"))
@@ -70,6 +94,17 @@ where
         .route(web::get().to(handler.clone()))
         .route(web::head().to(handler))
         .default_service(other)
+}
+
+/// A path that does something: by POST alone.
+fn act<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args> + Clone,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("POST")) });
+    web::resource(path).route(web::post().to(handler)).default_service(other)
 }
 
 /// What the layout shows around a page.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ingest::{config::Config, server};
-use postback_core::logging;
+use postback_core::{daemon_log, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -22,6 +22,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let ingest = server::bind(config).await?;
+    actix_web::rt::spawn(daemon_log::keep(config.queue.open()?, "ingest"));
     log::info!("listening on {}, admin on {}", config.listen, config.admin_listen);
     let token_files = ingest.token_files.clone();
     let shutdown = async {

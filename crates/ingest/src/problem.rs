@@ -80,6 +80,12 @@ impl Problem {
         Problem { header: Some((name, value)), ..self }
     }
 
+    /// Each fault of a request: its place and what is wrong.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
+        let errors = self.errors.as_deref().map_or(&[][..], RequestErrors::as_slice);
+        errors.iter().map(|error| (error.place.as_str(), error.reason.as_str()))
+    }
+
     /// For people.
     pub(crate) fn detail(&self) -> &str {
         &self.detail

@@ -27,7 +27,7 @@ use postback_core::{
 use self::listen::{Listener, Socket};
 use crate::{
     accept::Bounds,
-    admin::redact::Redact,
+    admin::{Runs, redact::Redact},
     body::Bodies,
     coalesce::Coalescer,
     config::{Config, Listen, NginxStatus},
@@ -76,6 +76,7 @@ struct Shared {
     trouble: Arc<Trouble>,
     bounds: web::Data<Bounds>,
     redact: web::Data<Redact>,
+    runs: web::Data<Runs>,
     coalesce: Duration,
 }
 
@@ -98,6 +99,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
             },
         }),
         redact: web::Data::new(Redact::new(&config.redact)),
+        runs: web::Data::default(),
         coalesce: config.coalesce,
     };
     // Anything else may pass, and is in the log.
@@ -165,11 +167,12 @@ fn http<S: Socket>(
     draining: &GracefulShutdownSignal,
     routes: fn(&mut web::ServiceConfig),
 ) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
-    let Shared { queue, trouble, bounds, redact, coalesce } = shared.clone();
+    let Shared { queue, trouble, bounds, redact, runs, coalesce } = shared.clone();
     let app = App::new()
         .data_factory(move || ready(Store::new(&queue, trouble.clone())))
         .app_data(bounds)
         .app_data(redact)
+        .app_data(runs)
         .app_data(door.clone())
         .app_data(web::Data::new(Coalescer::new(coalesce)))
         .wrap(from_fn(routes::frame))

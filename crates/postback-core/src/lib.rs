@@ -5,14 +5,18 @@
 
 pub mod attempt;
 pub mod batch;
+pub mod daemon_log;
+pub mod dead_letters;
 pub mod descriptors;
 pub mod endpoint;
+pub mod failures;
 pub mod figures;
 pub mod health;
 pub mod id;
 pub mod inert;
 pub mod logging;
 mod needle;
+pub mod operate;
 pub mod options;
 pub mod policy;
 pub mod queue;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use env_logger::{Builder, Env};
 
-use crate::inert::moves;
+use crate::{daemon_log, inert::moves};
 
 /// Our own `info` and the libraries' `warn`; but not each client that sends no HTTP or goes away, which are errors to
 /// actix-http.
@@ -15,6 +15,7 @@ pub fn start() {
     Builder::from_env(Env::default().default_filter_or(DEFAULT))
         .format(|out, record| {
             let text = escape(&record.args().to_string());
+            daemon_log::take(record.level(), &text);
             writeln!(out, "{} {} {text}", out.timestamp_millis(), record.level())
         })
         .init();

@@ -31,6 +31,7 @@ mod lanes;
 mod log;
 mod minutes;
 mod newest;
+mod notices;
 mod places;
 mod read;
 mod revise;
@@ -48,6 +49,7 @@ pub use self::{
     log::{Record, Recorded, Sent, decode_log, encode_log},
     minutes::{BoxFigures, Figures, Minutes, Samples, Span, Step},
     newest::Newest,
+    notices::Notice,
     places::{DeadBatch, Placed, Waiting},
     read::{Stats, StoredBatch, Totals, WorkerInfo},
     revise::{Revised, Revision, Trimmed},

@@ -3,12 +3,12 @@
 //! A selection is made first, so that it can be counted, and is acted on in small steps. What comes in meanwhile is
 //! not part of it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::{
     attempt::Cause,
     batch::Batch,
-    id::{BatchId, LaneId},
+    id::{BatchId, LaneId, PostbackId},
     queue::{Placed, Queue, QueueError, Revised, Revision, RowState, Shard, State, StoredBatch},
 };
 
@@ -108,6 +108,8 @@ pub struct Selection {
     pub batches: u64,
     /// How many of the rows workers held at that time.
     pub held: u64,
+    /// Whether all was looked through; otherwise there may be more.
+    pub is_whole: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -129,16 +131,25 @@ impl Queue {
         filter: Filter,
         mut progress: impl FnMut(usize),
     ) -> Result<Selection, QueueError> {
-        let mut selection = Selection {
-            filter,
-            revision,
-            left: VecDeque::new(),
-            busy: VecDeque::new(),
-            nearer: HashMap::new(),
-            rows: 0,
-            batches: 0,
-            held: 0,
+        let go_on = |seen| {
+            progress(seen);
+            true
         };
+        self.select_while(revision, filter, go_on).await
+    }
+
+    /// As [`Queue::select`], as long as `go_on`, told how many batches were looked at, says so: what was found by then
+    /// is the selection.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn select_while(
+        &self,
+        revision: Revision,
+        filter: Filter,
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Selection, QueueError> {
+        let mut selection = Selection::new(revision, filter);
         let mut seen = 0;
         for (n, shard) in self.shards().iter().enumerate() {
             let (placed, held) = candidates(shard, revision).await?;
@@ -146,12 +157,45 @@ impl Queue {
                 for page in all.chunks(PAGE) {
                     selection.look(n, shard, page, is_held).await?;
                     seen += page.len();
-                    progress(seen);
+                    if !go_on(seen) {
+                        return Ok(selection);
+                    }
                 }
             }
         }
+        selection.is_whole = true;
         Ok(selection)
     }
+
+    /// Those of these rows that are dead, whatever they died of, to be replayed or dropped.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn select_rows(
+        &self,
+        revision: Revision,
+        ids: impl IntoIterator<Item = PostbackId>,
+    ) -> Result<Selection, QueueError> {
+        let mut selection = Selection::new(revision, Filter::default());
+        let mut asked: BTreeMap<BatchId, BTreeSet<u16>> = BTreeMap::new();
+        for id in ids {
+            asked.entry(id.batch).or_default().insert(id.row);
+        }
+        for (n, shard) in self.shards().iter().enumerate() {
+            let here = |id: &BatchId| std::ptr::eq(self.shard_of(id.lane()), shard);
+            let batches: Vec<_> =
+                asked.keys().filter(|id| here(id)).map(|id| anywhere(*id)).collect();
+            for page in batches.chunks(PAGE) {
+                selection.look_for(n, shard, page, &asked).await?;
+            }
+        }
+        selection.is_whole = true;
+        Ok(selection)
+    }
+}
+
+fn anywhere(id: BatchId) -> Placed {
+    Placed { id, depth: 0, from_tail: false }
 }
 
 /// The batches that may have rows of this kind: those that nobody holds, and those of workers.
@@ -159,7 +203,6 @@ async fn candidates(
     shard: &Shard,
     revision: Revision,
 ) -> Result<(Vec<Placed>, Vec<Placed>), QueueError> {
-    let anywhere = |id| Placed { id, depth: 0, from_tail: false };
     if revision == Revision::Cancel {
         let waiting = shard.waiting().await?;
         return Ok((waiting.placed, waiting.held.into_iter().map(anywhere).collect()));
@@ -180,6 +223,41 @@ async fn candidates(
 }
 
 impl Selection {
+    fn new(revision: Revision, filter: Filter) -> Selection {
+        Selection {
+            filter,
+            revision,
+            left: VecDeque::new(),
+            busy: VecDeque::new(),
+            nearer: HashMap::new(),
+            rows: 0,
+            batches: 0,
+            held: 0,
+            is_whole: false,
+        }
+    }
+
+    /// Takes in those of the rows asked for that the revision concerns.
+    async fn look_for(
+        &mut self,
+        number: usize,
+        shard: &Shard,
+        page: &[Placed],
+        asked: &BTreeMap<BatchId, BTreeSet<u16>>,
+    ) -> Result<(), QueueError> {
+        let ids: Vec<_> = page.iter().map(|batch| batch.id).collect();
+        for (stored, _) in shard.batches(&ids).await? {
+            let mut rows = self.filter.rows(&stored, self.revision);
+            rows.retain(|row| asked.get(&stored.id).is_some_and(|asked| asked.contains(row)));
+            if !rows.is_empty() {
+                self.rows += rows.len() as u64;
+                self.batches += 1;
+                self.left.push_back(Found { shard: number, batch: anywhere(stored.id), rows });
+            }
+        }
+        Ok(())
+    }
+
     async fn look(
         &mut self,
         number: usize,

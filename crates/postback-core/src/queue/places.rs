@@ -62,6 +62,42 @@ impl Shard {
         Ok(found.map(|(id, at_ms)| DeadBatch { id, at_ms }).collect())
     }
 
+    /// Batches with dead rows in the order of [`Shard::dead`], from the batch with this time and id on (which comes again
+    /// if it is still there), at most `most`, up to 1,000.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn dead_from(
+        &self,
+        from: Option<(u64, BatchId)>,
+        most: usize,
+    ) -> Result<Vec<DeadBatch>, QueueError> {
+        let most = most.min(PAGE as usize);
+        let (mut dead, mut skip) = (Vec::new(), 0);
+        loop {
+            let mut ask = redis::cmd("ZREVRANGEBYSCORE");
+            let last = from.map_or("+inf".to_owned(), |(at_ms, _)| at_ms.to_string());
+            ask.arg(self.key("dead")).arg(last).arg("-inf").arg("WITHSCORES");
+            ask.arg("LIMIT").arg(skip).arg(PAGE);
+            let found: Vec<(String, f64)> = self.link.run(&ask).await?;
+            skip += found.len();
+            let is_last = (found.len() as isize) < PAGE;
+            for (id, at) in found {
+                let (Ok(id), at_ms) = (id.parse(), at as u64) else { continue };
+                // Those that died at the same time are in the order of their ids.
+                if from.is_none_or(|from| (at_ms, id) <= from) {
+                    dead.push(DeadBatch { id, at_ms });
+                }
+                if dead.len() == most {
+                    return Ok(dead);
+                }
+            }
+            if is_last {
+                return Ok(dead);
+            }
+        }
+    }
+
     /// Some of the stored batches: Redis's SCAN from a cursor (0 at first), until it comes back as 0.
     ///
     /// # Errors

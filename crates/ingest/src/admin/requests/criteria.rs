@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     fn query(text: &str) -> Query {
-        actix_web::web::Query::from_query(text).unwrap().into_inner()
+        actix_web::web::Query::<Query>::from_query(text).unwrap().into_inner()
     }
 
     #[test]
