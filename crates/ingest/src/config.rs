@@ -42,7 +42,7 @@ pub struct Config {
     #[arg(long, env = "INGEST_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
 
-    /// Proxies whose X-Forwarded-For is believed, such as 10.1.0.0/16, or none; unix sockets always are
+    /// Proxies whose X-Forwarded-For and X-Request-Start are believed, such as 10.1.0.0/16, or none; unix sockets always are
     #[arg(long, env = "INGEST_TRUST_PROXY", default_value = "127.0.0.0/8,::1/128")]
     pub trust_proxy: TrustedProxies,
 

@@ -11,6 +11,7 @@ mod lease;
 mod limits;
 mod lost_replies;
 mod options;
+mod overview;
 mod poison;
 mod redis_trouble;
 mod shutdown;

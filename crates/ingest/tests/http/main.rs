@@ -31,4 +31,5 @@ mod stage;
 mod support;
 mod throttle;
 mod tokens;
+mod trace;
 mod try_out;
