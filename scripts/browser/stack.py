@@ -48,12 +48,12 @@ class Stack:
         """Ends what was started here."""
         self.sink.close()
 
-    def send(self, path, rows, method="GET", **policy):
+    def send(self, path, rows, method="GET", ref="click-{n}", **policy):
         """One request of so many rows to the partner, through nginx; the ids of its postbacks."""
         url = path if path.startswith("http") else f"http://{self.sink.address}{path}"
         body = {
             "endpoint": {"method": method, "url": url + "?n={n}&x={x}", "headers": {"X-Click": "{ref}"}},
-            "data": [{"n": n, "ref": f"{path} {n} {HOSTILE}"} for n in range(rows)],
+            "data": [{"n": n, "ref": ref.format(n=n)} for n in range(rows)],
             "policy": {"ref": "{ref}", **policy},
         }
         request = urllib.request.Request(
