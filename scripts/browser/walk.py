@@ -191,4 +191,5 @@ def main():
         stack.close()
 
 
-main()
+if __name__ == "__main__":
+    main()
