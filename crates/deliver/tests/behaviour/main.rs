@@ -9,6 +9,7 @@ mod faults;
 mod isolation;
 mod lease;
 mod limits;
+mod lines;
 mod lost_replies;
 mod options;
 mod overview;

@@ -19,6 +19,7 @@ mod idempotency;
 mod inert;
 mod lanes;
 mod many;
+mod metrics;
 mod openapi;
 mod options;
 mod pages;
