@@ -45,10 +45,18 @@ missing_chaos_packages() {
     have mount || echo mount
 }
 
+# What scripts/browse uses besides.
+missing_browser_packages() {
+    have chromium || echo chromium
+    have chromedriver || echo chromium-driver
+    have python3 || echo python3
+}
+
 # What scripts/test uses besides: openssl, and rustfmt and clippy where they can come from Debian (a cargo
 # from elsewhere brings its own or none).
 missing_test_packages() {
     missing_chaos_packages
+    missing_browser_packages
     have openssl || echo openssl
     ! find_cargo || [[ $(type -P cargo) == /usr/bin/cargo ]] || return 0
     cargo fmt --version >/dev/null 2>&1 || echo rustfmt-web

@@ -61,6 +61,8 @@ struct Sink {
     notes: RefCell<Notes>,
     /// Attempts seen of each `webhook-id` on `/flaky`.
     flaky: RefCell<HashMap<String, u32>>,
+    /// Whether `/ill` is well again.
+    is_healed: Cell<bool>,
     tls: Option<Tls>,
 }
 
@@ -95,7 +97,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     writeln!(io::stdout().lock(), "listening on {}", listener.local_addr()?)?;
-    serve(listener, Sink { notes: RefCell::new(notes), flaky: RefCell::default(), tls }).await
+    let sink = Sink {
+        notes: RefCell::new(notes),
+        flaky: RefCell::default(),
+        is_healed: Cell::new(false),
+        tls,
+    };
+    serve(listener, sink).await
 }
 
 async fn serve(listener: TcpListener, sink: Sink) -> ! {
@@ -154,8 +162,15 @@ impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> anyhow::Result<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
-        if head.uri.path() == "/__count" {
-            return answer::with(StatusCode::OK, self.sink.notes.borrow().counts());
+        match head.uri.path() {
+            "/__count" => {
+                return answer::with(StatusCode::OK, self.sink.notes.borrow().counts());
+            }
+            "/__heal" => {
+                self.sink.is_healed.set(true);
+                return answer::with(StatusCode::OK, "well again\n");
+            }
+            _ => {}
         }
         self.sink.notes.borrow_mut().record(self.number, &head, &body)?;
         let name = head.uri.path().split('/').nth(1).unwrap_or_default();

@@ -4,50 +4,13 @@
 
 mod act;
 
-use std::time::{Duration, UNIX_EPOCH};
-
 pub use self::act::{Acting, limit, pause};
 use crate::{
     attempt::Cause,
     endpoint::Origin,
-    policy::{RateError, parse_duration, parse_rate},
+    policy::{RateError, parse_rate},
     queue::Revision,
 };
-
-/// A time, or how long ago by the fleet's clock: this box's own may be wrong.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum When {
-    /// Milliseconds since 1970.
-    At(u64),
-    /// Before now.
-    Ago(Duration),
-}
-
-impl When {
-    /// Milliseconds since 1970; `now_ms` is the fleet's time.
-    #[must_use]
-    pub fn ms(self, now_ms: u64) -> u64 {
-        match self {
-            When::At(ms) => ms,
-            When::Ago(ago) => now_ms.saturating_sub(ago.as_millis() as u64),
-        }
-    }
-}
-
-/// A time in UTC, or how long ago.
-///
-/// # Errors
-/// When it is neither; says what would be.
-pub fn time(text: &str) -> Result<When, String> {
-    if let Ok(ago) = parse_duration(text) {
-        return Ok(When::Ago(ago));
-    }
-    let at = humantime::parse_rfc3339_weak(text).map_err(
-        |_| "must be a time in UTC such as 2026-02-28T15:00:00Z, or how long ago, such as 2h",
-    )?;
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(When::At(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
-}
 
 /// A cause of death by its name.
 ///
@@ -134,19 +97,6 @@ pub fn counted(n: u64, kind: &str, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_given_as_such_or_as_how_long_ago() {
-        let check = |text: &str, expect: Option<u64>| {
-            assert_eq!(time(text).ok().map(|when| when.ms(1_772_290_800_000)), expect, "{text}");
-        };
-        check("2026-02-28T15:00:00Z", Some(1_772_290_800_000));
-        check("2026-02-28 15:00:00", Some(1_772_290_800_000));
-        check("2h", Some(1_772_283_600_000));
-        for text in ["", "yesterday", "15:00", "-1h"] {
-            check(text, None);
-        }
-    }
 
     #[test]
     fn a_rate_may_pause_a_host_or_lift_its_limit_and_is_shown_as_it_is_written() {

@@ -1,23 +1,39 @@
-//! Text or JSON on standard output, with nothing in it that could move a terminal's cursor; progress on standard error.
+//! Text or JSON on standard output, with nothing in it that could move a terminal's cursor. Tables are in `table.rs`,
+//! what long work tells meanwhile in `progress.rs`.
 
 use std::{
+    env,
     io::{self, IsTerminal, Write},
-    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use postback_core::inert;
 use serde::Serialize;
 
+mod progress;
+mod table;
+
+pub(crate) use self::{
+    progress::Progress,
+    table::{Column, Table},
+};
+
+/// How wide a terminal is that does not say so.
+const USUAL_WIDTH: usize = 80;
+
 /// Where a command writes.
 pub(crate) struct Output {
     json: bool,
+    /// The terminal's columns; `None`: it is a file or a pipe, and nothing is cut.
+    width: Option<usize>,
     out: io::BufWriter<io::Stdout>,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Output {
-        Output { json, out: io::BufWriter::new(io::stdout()) }
+        let out = io::stdout();
+        let width = out.is_terminal().then(|| terminal_width(&out));
+        Output { json, width, out: io::BufWriter::new(out) }
     }
 
     /// Whether a JSON document is wanted.
@@ -25,76 +41,63 @@ impl Output {
         self.json
     }
 
+    /// Whether somebody looks at it.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.width.is_some()
+    }
+
     /// Writes one document.
     pub(crate) fn document(&mut self, document: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(document).context("cannot write as JSON")?;
         writeln!(self.out, "{}", inert::json(&text))?;
-        self.out.flush().context("cannot write to standard output")
+        self.flush()
     }
 
     /// Writes a line; control characters of the text are escaped.
     pub(crate) fn line(&mut self, text: &str) -> anyhow::Result<()> {
-        let inert: String = text.chars().flat_map(escape).collect();
-        writeln!(self.out, "{inert}")?;
+        writeln!(self.out, "{}", escaped(text)).context("cannot write to standard output")
+    }
+
+    /// Writes rows as columns, no wider than the terminal.
+    pub(crate) fn table(&mut self, table: &Table) -> anyhow::Result<()> {
+        table.lines(self.width).iter().try_for_each(|line| self.line(line))
+    }
+
+    /// Writes what our own code made, a script or a page of a manual, as it is.
+    pub(crate) fn raw(&mut self, text: &[u8]) -> anyhow::Result<()> {
+        self.out.write_all(text).context("cannot write to standard output")
+    }
+
+    /// Begins a screen anew; on a terminal in the place of the one before, elsewhere below it.
+    pub(crate) fn next_screen(&mut self) -> anyhow::Result<()> {
+        self.raw(if self.is_terminal() { b"\x1b[H\x1b[2J" } else { b"\n" })
+    }
+
+    /// Hands on all that was written.
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
         self.out.flush().context("cannot write to standard output")
     }
-
-    /// Writes rows of equal length as columns.
-    pub(crate) fn table(&mut self, rows: &[Vec<String>]) -> anyhow::Result<()> {
-        let columns = rows.first().map_or(0, Vec::len);
-        let width =
-            |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in rows {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            self.line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        Ok(())
-    }
 }
 
-fn escape(c: char) -> impl Iterator<Item = char> {
-    let (escaped, kept) =
-        if inert::moves(c) { (Some(c.escape_unicode()), None) } else { (None, Some(c)) };
-    escaped.into_iter().flatten().chain(kept)
+/// Says something on standard error; nobody misses it where that is closed.
+pub(crate) fn tell(text: &str) {
+    _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A line on standard error that tells how far long work is: on a terminal always the same line, elsewhere one now
-/// and then.
-pub(crate) struct Progress {
-    shown: Instant,
-    every: Duration,
-    is_terminal: bool,
-    /// Whether the terminal's line must be ended.
-    is_open: bool,
+/// The width that the terminal tells, or `COLUMNS`.
+fn terminal_width(out: &io::Stdout) -> usize {
+    let told = terminal_size::terminal_size_of(out).map(|(width, _)| usize::from(width.0));
+    let columns = || env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
+    told.or_else(columns).unwrap_or(USUAL_WIDTH)
 }
 
-impl Progress {
-    pub(crate) fn new() -> Progress {
-        let is_terminal = io::stderr().is_terminal();
-        let every = if is_terminal { Duration::from_millis(500) } else { Duration::from_secs(10) };
-        Progress { shown: Instant::now(), every, is_terminal, is_open: false }
+/// A text with all escaped that would move a cursor.
+fn escaped(text: &str) -> String {
+    let mut inert = String::with_capacity(text.len());
+    for c in text.chars() {
+        if inert::moves(c) { inert.extend(c.escape_unicode()) } else { inert.push(c) }
     }
-
-    pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
-        if self.shown.elapsed() < self.every {
-            return;
-        }
-        self.shown = Instant::now();
-        self.is_open = self.is_terminal;
-        // Nobody misses it where standard error is closed.
-        _ = if self.is_terminal {
-            write!(io::stderr(), "\r{}\x1b[K", text())
-        } else {
-            writeln!(io::stderr(), "{}", text())
-        };
-    }
-
-    pub(crate) fn end(&mut self) {
-        if std::mem::take(&mut self.is_open) {
-            _ = writeln!(io::stderr());
-        }
-    }
+    inert
 }
 
 /// Whether the reader went away, as `head` does: no failure of ours.
@@ -110,7 +113,7 @@ mod tests {
 
     #[test]
     fn nothing_moves_the_cursor() {
-        let inert: String = "a\u{1b}[2J\r\nb\u{202e}é".chars().flat_map(escape).collect();
-        assert_eq!(inert, "a\\u{1b}[2J\\u{d}\\u{a}b\\u{202e}é");
+        let text = "a\u{1b}[2J\r\nb\u{202e}é";
+        assert_eq!(escaped(text), "a\\u{1b}[2J\\u{d}\\u{a}b\\u{202e}é");
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use postback_core::{
-    attempt::Cause, dead_letters::DeadCursor, operate, select::Filter, view::time_text,
+    attempt::Cause, dead_letters::DeadCursor, operate, select::Filter, view::time_text, when::When,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ impl Asked {
     /// When a field does not mean anything; it is named.
     pub(super) fn filter(&self, now_ms: u64) -> Result<Filter, Problem> {
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let time = |text: &str| operate::time(text).map(|when| when.ms(now_ms));
+        let time = |text: &str| Ok(text.parse::<When>()?.ms(now_ms));
         let status = |text: &str| text.parse::<u16>().map_err(|_| "is no HTTP status".to_owned());
         Ok(Filter {
             request: text(&self.request),

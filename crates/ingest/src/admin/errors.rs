@@ -13,6 +13,7 @@ use postback_core::{
     operate,
     queue::{Budget, Notice, Queue, QueueError, Scan, Stream},
     view::time_text,
+    when::When,
 };
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +119,7 @@ struct Question {
 
 impl Question {
     fn of(asked: &Asked, now_ms: u64) -> Result<Question, Problem> {
-        let time = |text: &str| operate::time(text).map(|when| when.ms(now_ms));
+        let time = |text: &str| Ok(text.parse::<When>()?.ms(now_ms));
         let back = now_ms.saturating_sub(BACK.as_millis() as u64);
         Ok(Question {
             hosts: field("host", &asked.host, operate::hosts)?,
@@ -202,12 +203,17 @@ impl Shown {
     fn new(group: Group, since: &str, until: &str) -> Shown {
         let cause = group.cause.name();
         let host = group.host.as_str();
-        let status = group.error.strip_prefix("status ").unwrap_or_default().to_owned();
         let times = [("since", since), ("until", until)];
-        let fields = [("host", host), ("cause", cause), ("status", &status)];
+        // A status tells the partner's trouble apart whatever came of it; of the rest only the dead rows' cause is known.
+        let kind = match group.error.strip_prefix("status ") {
+            Some(status) => ("status", status.to_owned()),
+            None => ("cause", cause.to_owned()),
+        };
+        let fields = [("host", host), (kind.0, kind.1.as_str())];
+        let fields: Vec<_> = fields.into_iter().chain(times).collect();
         Shown {
-            requests_link: link("/requests", fields.into_iter().chain(times)),
-            dead_link: link("/dead", [("host", host), ("status", &status), ("since", since)]),
+            requests_link: link("/requests", fields.clone()),
+            dead_link: link("/dead", fields),
             cause: group.cause,
             error: group.error.into(),
             host: group.host.clone().into(),

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use postback_core::inert::moves;
 use serde::Serialize;
+use url::form_urlencoded::Serializer;
 
+use super::shown::visible;
 use crate::problem::Problem;
 
 /// A text from outside. On a page, what would move, hide or reverse something is shown as its number (markup is escaped by
@@ -22,33 +23,15 @@ impl From<String> for Text {
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '\n' | '\t' => write!(f, "{c}")?,
-                _ if moves(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-                _ => write!(f, "{c}")?,
-            }
-        }
-        Ok(())
+        f.write_str(&visible(&self.0))
     }
 }
 
 /// A path with a query; what is empty is left out.
 pub(crate) fn link<'a>(path: &str, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut link = path.to_owned();
-    for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
-        link.push(if link.len() == path.len() { '?' } else { '&' });
-        link.push_str(name);
-        link.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'-' | b'.' | b'_' | b'~' => link.push(byte.into()),
-                _ if byte.is_ascii_alphanumeric() => link.push(byte.into()),
-                _ => link += &format!("%{byte:02X}"),
-            }
-        }
-    }
-    link
+    let given = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    let query = Serializer::new(String::new()).extend_pairs(given).finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// What a field of a form or query means; nothing where it is empty.
@@ -82,7 +65,7 @@ mod tests {
     #[test]
     fn a_link_carries_any_value() {
         let fields = [("host", "a.com:80"), ("ref", ""), ("q", "\"&<é #%")];
-        assert_eq!(link("/dead", fields), "/dead?host=a.com%3A80&q=%22%26%3C%C3%A9%20%23%25");
+        assert_eq!(link("/dead", fields), "/dead?host=a.com%3A80&q=%22%26%3C%C3%A9+%23%25");
         assert_eq!(link("/dead", []), "/dead");
     }
 }

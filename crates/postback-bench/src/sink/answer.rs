@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use super::{Connection, Sink};
 
 /// Each path with what it does, for the help.
-pub(super) const PATHS: [(&str, &str); 13] = [
+pub(super) const PATHS: [(&str, &str); 15] = [
     ("/status/CODE", "this status"),
     ("/slow/MS", "200 after so many milliseconds"),
     ("/flaky/N", "500 to the first N attempts of a webhook-id, then 200"),
@@ -28,11 +28,16 @@ pub(super) const PATHS: [(&str, &str); 13] = [
     ("/body/large", "200 with 70 KiB, which no cut at an even place leaves valid UTF-8"),
     ("/body/length/N", "200 with so many bytes (at most 64 MiB)"),
     ("/close-next", "200 that keeps the connection; its next request is read, then it is closed"),
+    ("/ill", "500 with a script in the body until `/__heal` was asked for, then 200"),
+    ("/__heal", "ends what `/ill` has; not counted"),
     ("/__count", "what came so far, as JSON; not counted itself"),
 ];
 
 const HTML: &str = "<!doctype html><script>alert(document.domain)</script>\
                     <img src=x onerror=\"alert(1)\">\n";
+/// Breaks out of an attribute, an element and a script, and shows by the page's title that it ran.
+const ILL: &str = "</pre></td></script>'\"><script>document.title='ran'</script>\
+                   <img src=x onerror=\"document.title='ran'\">{{7*7}} the partner is ill\n";
 /// Clears the screen, colours, sets the title and the clipboard, an 8-bit CSI, and reverses the text's direction.
 const ANSI: &str =
     "\x1b[2J\x1b[31mred\x1b[0m\x1b]0;title\x07\x1b]52;c;eA==\x07\u{9b}1m\u{202e}txet\r\x08\n";
@@ -60,6 +65,8 @@ pub(super) async fn to(connection: &Connection, head: &Parts) -> Answer {
             with(StatusCode::OK, vec![b'x'; number::<usize>(length)?.min(MAX_LENGTH)])
         }
         ["body", kind, ..] => body(kind),
+        ["ill", ..] if connection.sink.is_healed.get() => with(StatusCode::OK, "healed\n"),
+        ["ill", ..] => html(StatusCode::INTERNAL_SERVER_ERROR, ILL),
         ["close-next", ..] => {
             connection.doomed.set(true);
             with(StatusCode::OK, "ok\n")
@@ -71,6 +78,12 @@ pub(super) async fn to(connection: &Connection, head: &Parts) -> Answer {
 /// An answer of a status and a body.
 pub(super) fn with(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     Ok(Response::builder().status(status).body(Full::new(body.into()))?)
+}
+
+fn html(status: StatusCode, body: &'static str) -> Answer {
+    let mut answer = with(status, body)?;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    Ok(answer)
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> anyhow::Result<N> {
@@ -123,17 +136,17 @@ fn redirect(status: StatusCode, query: &str) -> Answer {
 }
 
 fn body(kind: &str) -> Answer {
-    let (content_type, body) = match kind {
-        "html" => ("text/html", Bytes::from(HTML)),
-        "ansi" => ("text/plain", ANSI.into()),
-        "invalid-utf8" => ("text/plain", INVALID.into()),
-        "nul" => ("text/plain", NUL.into()),
+    let body = match kind {
+        "html" => return html(StatusCode::OK, HTML),
+        "ansi" => Bytes::from(ANSI),
+        "invalid-utf8" => INVALID.into(),
+        "nul" => NUL.into(),
         // One byte before the pairs: 1,024 and 65,536 fall into the middle of one.
-        "large" => ("text/plain", format!("x{}x", "é".repeat(LARGE / 2 - 1)).into()),
+        "large" => format!("x{}x", "é".repeat(LARGE / 2 - 1)).into(),
         _ => anyhow::bail!("no body is called `{kind}`"),
     };
     let mut answer = with(StatusCode::OK, body)?;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(answer)
 }
 

@@ -18,7 +18,7 @@ async fn with_sink<T: Send + 'static>(client: impl FnOnce(SocketAddr) -> T + Sen
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let notes = RefCell::new(Notes::open(false, None).unwrap());
-    let sink = Sink { notes, flaky: RefCell::default(), tls: None };
+    let sink = Sink { notes, flaky: RefCell::default(), is_healed: Cell::new(false), tls: None };
     LocalSet::new()
         .run_until(async {
             tokio::task::spawn_local(serve(listener, sink));
@@ -116,4 +116,17 @@ async fn the_bomb_is_valid_gzip_of_258_mib() {
     feed.join().unwrap().unwrap();
     assert!(gzip.wait().unwrap().success(), "its CRC or length is wrong");
     assert_eq!(length, 270_533_641);
+}
+
+#[tokio::test]
+async fn what_is_ill_answers_scripts_until_it_is_healed() {
+    let answers = |address: SocketAddr| {
+        ["/ill", "/__heal", "/ill"].map(|path| {
+            let mut client = Client::connect(address).unwrap();
+            String::from_utf8(get(&mut client, path, 4096, Duration::from_millis(200))).unwrap()
+        })
+    };
+    let [ill, _, well] = with_sink(answers).await;
+    assert!(ill.starts_with("HTTP/1.1 500 ") && ill.contains("<script>"), "{ill}");
+    assert!(well.starts_with("HTTP/1.1 200 "), "{well}");
 }

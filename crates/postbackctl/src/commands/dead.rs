@@ -10,7 +10,7 @@ use postback_core::{
 use serde_json::json;
 
 use super::{filter::DeadFilter, revise};
-use crate::output::Output;
+use crate::output::{Column, Output, Table};
 
 /// Batches read at a time.
 const PAGE: usize = 16;
@@ -20,12 +20,18 @@ pub(crate) enum Command {
     /// Shows dead rows, the latest batch first
     List(ListArgs),
     /// Makes dead rows pending again, as if never tried; counts them first
+    ///
+    /// Each row that was counted is replayed once, also when it dies again meanwhile. Rows whose batch a worker holds are
+    /// passed over and counted; the command then exits with 1 and can be repeated.
+    #[command(after_help = revise::REPLAY_EXAMPLES)]
     Replay(revise::ReplayArgs),
     /// Removes dead rows for good; counts them first
+    #[command(after_help = revise::DROP_EXAMPLES)]
     Drop(revise::DropArgs),
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = LIST_EXAMPLES)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     filter: DeadFilter,
@@ -33,6 +39,12 @@ pub(crate) struct ListArgs {
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  postbackctl dead list
+  postbackctl dead list --cause timeout --host partner.example --since 2h
+  postbackctl dead list --limit 1000 --json";
 
 pub(crate) async fn run(
     queue: &Queue,
@@ -58,18 +70,18 @@ async fn list(queue: &Queue, args: &ListArgs, output: &mut Output) -> anyhow::Re
         output.document(&json!({ "postbacks": found }))?;
         return Ok(true);
     }
-    let mut table = vec![["id", "cause", "host", "ref", "accepted"].map(str::to_owned).to_vec()];
-    table.extend(found.iter().map(|postback| {
+    let mut table = Table::new(&[
+        Column::whole("id"),
+        Column::whole("cause"),
+        Column::ends("host"),
+        Column::text("ref"),
+        Column::whole("accepted"),
+    ]);
+    for postback in found {
         let cause = postback.cause.map(|cause| cause.to_string()).unwrap_or_default();
-        let reference = postback.reference.clone().unwrap_or_default();
-        vec![
-            postback.id.clone(),
-            cause,
-            postback.host.clone(),
-            reference,
-            postback.accepted_at.clone(),
-        ]
-    }));
+        let reference = postback.reference.unwrap_or_default();
+        table.row([postback.id, cause, postback.host, reference, postback.accepted_at]);
+    }
     output.table(&table)?;
     if more {
         output.line(&format!("there are more than {}; see --limit", args.limit))?;

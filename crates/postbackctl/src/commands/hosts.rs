@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::limit::rate_text;
-use crate::output::Output;
+use crate::output::{Column, Output, Table};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Only lanes whose name holds this text
     text: Option<String>,
@@ -18,6 +19,11 @@ pub(crate) struct Args {
     #[arg(long)]
     busy: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  postbackctl hosts --busy                               # what waits, is limited or parked
+  postbackctl hosts partner.example";
 
 #[derive(Serialize)]
 struct Host {
@@ -79,10 +85,16 @@ pub(crate) async fn run(queue: &Queue, args: &Args, output: &mut Output) -> anyh
         output.line("no lanes")?;
         return Ok(true);
     }
-    let mut table = vec![["lane", "ready batches", "limit", "state"].map(str::to_owned).to_vec()];
-    table.extend(hosts.iter().map(|host| {
-        vec![host.name.clone(), host.ready_batches.to_string(), rate_text(host.rate), host.state()]
-    }));
+    let mut table = Table::new(&[
+        Column::ends("lane"),
+        Column::number("ready batches"),
+        Column::number("limit"),
+        Column::text("state"),
+    ]);
+    for host in &hosts {
+        let rate = rate_text(host.rate);
+        table.row([host.name.clone(), host.ready_batches.to_string(), rate, host.state()]);
+    }
     output.table(&table)?;
     Ok(true)
 }

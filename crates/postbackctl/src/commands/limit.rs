@@ -1,6 +1,6 @@
 //! `limit`: a host's rate over the whole fleet.
 
-use anyhow::ensure;
+use clap::builder::NonEmptyStringValueParser;
 use postback_core::{
     endpoint::Origin,
     id::{LaneId, lane_name},
@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// `host:port`, or `host` for the default ports; with `http://` or `https://` in front for one scheme alone
     #[arg(value_parser = host)]
@@ -20,9 +21,16 @@ pub(crate) struct Args {
     #[arg(value_parser = rate)]
     rate: Rate,
     /// Only the rows with this `policy.lane`
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = NonEmptyStringValueParser::new())]
     lane: Option<String>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  postbackctl limit partner.example 100/s                # over the whole fleet
+  postbackctl limit partner.example:8443 30/m --lane bulk
+  postbackctl limit https://partner.example 0            # pauses the host
+  postbackctl limit partner.example none                 # lifts the limit";
 
 /// A host as it was written, and the origins that it means.
 #[derive(Debug, Clone)]
@@ -66,7 +74,6 @@ pub(crate) fn rate_text(rate: Option<f64>) -> String {
 
 pub(crate) async fn run(queue: &Queue, args: &Args, output: &mut Output) -> anyhow::Result<bool> {
     let label = args.lane.as_deref();
-    ensure!(label != Some(""), "--lane is empty: leave it out for the rows without one");
     let mut lanes: Vec<(LaneId, String)> = args
         .host
         .1

@@ -8,11 +8,22 @@ use serde_json::json;
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Why, for those who find the fleet paused
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
 }
+
+/// Of `resume`.
+pub(crate) const RESUME_EXAMPLES: &str = "\
+Examples:
+  postbackctl resume";
+
+const EXAMPLES: &str = "\
+Examples:
+  postbackctl pause --reason 'moving Redis'
+  postbackctl resume";
 
 pub(crate) async fn pause(queue: &Queue, args: &Args, output: &mut Output) -> anyhow::Result<bool> {
     let now = time_text(queue.shards()[0].now_ms().await?);

@@ -27,6 +27,7 @@ const RATE_PATIENCE: Duration = Duration::from_secs(75);
 const PORTION: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = CANCEL_EXAMPLES)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
     filter: Filter,
@@ -34,6 +35,11 @@ pub(crate) struct CancelArgs {
     #[arg(long)]
     yes: bool,
 }
+
+const CANCEL_EXAMPLES: &str = "\
+Examples:
+  postbackctl cancel --request 5f0c6d1e2b3a49788796a5b4c3d2e1f0
+  postbackctl cancel --host partner.example --until 1h --yes";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DropArgs {
@@ -44,6 +50,12 @@ pub(crate) struct DropArgs {
     yes: bool,
 }
 
+/// Of `dead drop`.
+pub(crate) const DROP_EXAMPLES: &str = "\
+Examples:
+  postbackctl dead drop --host old.example
+  postbackctl dead drop --until 2026-02-28T15:00:00Z --yes";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
@@ -52,6 +64,13 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_parser = replay_rate)]
     rate: Option<f64>,
 }
+
+/// Of `dead replay`.
+pub(crate) const REPLAY_EXAMPLES: &str = "\
+Examples:
+  postbackctl dead replay --host partner.example --since 2h
+  postbackctl dead replay --host partner.example --since 2h --rate 100/s --yes
+  postbackctl dead replay --status 503 --yes";
 
 fn replay_rate(text: &str) -> Result<f64, String> {
     match rate(text) {
@@ -96,7 +115,7 @@ async fn run(
     output: &mut Output,
 ) -> anyhow::Result<bool> {
     let mut progress = Progress::new();
-    let count = |batches| progress.show(|| format!("{batches} batches looked at"));
+    let count = |batches: usize| progress.show(batches as u64, None, "batches looked at");
     let selected = queue.select(revision, filter, count).await;
     progress.end();
     let mut selection = selected?;
@@ -175,7 +194,7 @@ async fn revise(
             if rows > 0 {
                 last = Instant::now();
             }
-            progress.show(|| format!("{changed} of {} rows", selection.rows));
+            progress.show(*changed, Some(selection.rows), "rows");
         }
         if selection.is_over() {
             if selection.passed_over() == 0 || last.elapsed() > patience {

@@ -14,6 +14,7 @@ use serde_json::{json, value::RawValue};
 use crate::output::Output;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// GET, POST, PUT, PATCH, DELETE or HEAD
     method: String,
@@ -35,6 +36,13 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  postbackctl send GET 'https://partner.example/p?id={id}' --row '{\"id\":1}' --dry-run
+  postbackctl send POST https://partner.example/p --row '{\"id\":1}' --header 'X-Click: {id}'
+  postbackctl send GET https://partner.example/p --policy '{\"ref\":\"8f3a\",\"retries\":[]}'
+  postbackctl send POST https://partner.example/p --row '{\"id\":1}' --body 'click {id}'";
 
 pub(crate) async fn run(queue: &Queue, args: &Args, output: &mut Output) -> anyhow::Result<bool> {
     let text = request_text(args)?;

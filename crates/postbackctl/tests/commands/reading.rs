@@ -7,7 +7,7 @@ use postback_core::{
 };
 use serde_json::Value;
 
-use crate::support::{SEND, end, json, run, text};
+use crate::support::{SEND, batches, end, enqueue, json, run, text};
 
 #[test]
 fn a_dry_run_shows_what_would_be_sent_and_stores_nothing() {
@@ -46,7 +46,72 @@ async fn a_delivered_postback_is_found_in_the_log() {
     );
     assert_eq!(json(&server, &["find", "8f3a"])["postbacks"][0], shown);
     let printed = text(&run(&server, &["show", &id]).stdout);
-    assert!(printed.contains("\\u{1b}[2Jgone …") && !printed.contains('\u{1b}'), "{printed}");
+    assert!(!printed.contains('\u{1b}'), "{printed}");
+    // Without the times, of which only the distances are the same each time.
+    let told: Vec<_> = printed.lines().skip_while(|line| !line.contains("nginx")).collect();
+    let told: Vec<_> = told.iter().map(|line| line.get(29..).unwrap_or_default().trim()).collect();
+    let (settled, before) = told.split_last().unwrap();
+    let sent = shown["attempts"][0]["traceparent"].as_str().unwrap();
+    let expected = [
+        "+0 ms  nginx began to read the request",
+        "+1 ms  ingest had it",
+        "+3 ms  stored in Redis",
+        "+7 ms  attempt 1: a worker has its batch",
+        "+8 ms  attempt 1: sent",
+        &format!("> traceparent: {sent}"),
+        "> X-N: 1.10",
+        ">",
+        "> {",
+        "> \"id\":1}",
+        "> …",
+        "+9 ms  attempt 1: status 410  (1.5 ms)",
+        "< \\u{1b}[2Jgone",
+        "< …",
+    ];
+    assert_eq!(before, expected);
+    assert!(settled.ends_with("  attempt 1: settled"), "{printed}");
+    assert!(printed.contains("  came with traceparent 00-0af7651916cd43dd8448eb211c80319c-"));
+}
+
+#[tokio::test]
+async fn the_status_tells_rates_and_what_is_left_of_leases() {
+    let server = RedisServer::start();
+    json(&server, &SEND);
+    end(&server, State::Delivered, Recorded::Delivered).await;
+    let client = redis::Client::open(server.url_text()).unwrap();
+    let mut redis = client.get_connection().unwrap();
+    let (now, _): (u64, u64) = redis::cmd("TIME").query(&mut redis).unwrap();
+    // Whichever two minutes are looked at.
+    for minute in [now / 60 - 1, now / 60, now / 60 + 1] {
+        let key = format!("pb:{{0}}:minute:{minute}");
+        let figures = ["accepted", "120", "delivered", "90", "dead", "6"];
+        redis::cmd("HSET").arg(key).arg(&figures).exec(&mut redis).unwrap();
+    }
+    let status = json(&server, &["status"]);
+    let rate = |name: &str| status[format!("{name}_per_second")].as_f64().unwrap();
+    // The minute under way may just have begun.
+    assert!((2.0..=4.0).contains(&rate("accepted")), "{status}");
+    let of_accepted = ["delivered", "dead"].map(|name| rate(name) / rate("accepted"));
+    assert!((of_accepted[0] - 0.75).abs() < 1e-9 && (of_accepted[1] - 0.05).abs() < 1e-9);
+    let left = status["workers"][0]["lease_left_seconds"].as_f64().unwrap();
+    assert!((0.0..=30.0).contains(&left), "{status}");
+    let printed = text(&run(&server, &["status"]).stdout);
+    assert!(printed.contains("/s\n") && printed.contains(" s\n"), "{printed}");
+}
+
+#[tokio::test]
+async fn many_found_postbacks_have_a_line_each() {
+    let server = RedisServer::start();
+    let none = std::time::Duration::ZERO;
+    enqueue(&server, "a.example", none, &batches("a.example", "few", 0..5)).await;
+    enqueue(&server, "a.example", none, &batches("a.example", "many", 5..11)).await;
+    let found = |request: &str| text(&run(&server, &["find", request]).stdout);
+    assert_eq!(found("few").matches("stored in Redis").count(), 5);
+    let many = found("many");
+    assert_eq!(many.lines().count(), 8, "{many}");
+    assert!(many.starts_with("id ") && many.contains("  pending "), "{many}");
+    assert!(many.contains("\n6 postbacks; postbackctl show ID tells the whole of one\n"), "{many}");
+    assert_eq!(json(&server, &["find", "many"])["postbacks"].as_array().unwrap().len(), 6);
 }
 
 #[tokio::test]

@@ -4,46 +4,12 @@ use std::time::{Duration, Instant};
 
 use postback_core::{
     attempt::Cause,
-    batch::{EncodedBatch, Source, encode},
-    endpoint::{BodyTemplate, EndpointTemplate, Method, Origin, Unmatched},
-    id::LaneId,
-    policy::Policy,
-    queue::{Enqueue, Queue, Reserve, Which},
+    queue::{Queue, Reserve, Which},
     testing::RedisServer,
-    value::Value as Item,
 };
 use serde_json::{Value, json as document};
 
-use crate::support::{json, run, text};
-
-/// A request of rows with the values `n`, which are their refs too, to one of two hosts.
-fn batches(host: &str, request: &str, rows: std::ops::Range<u32>) -> Vec<EncodedBatch> {
-    let endpoint = EndpointTemplate {
-        method: Method::Get,
-        url: format!("http://{host}/?n={{n}}"),
-        headers: vec![],
-        body: BodyTemplate::None,
-        reference: Some("{n}".into()),
-        unmatched: Unmatched::Text(String::new()),
-    };
-    let source = Source {
-        request_id: request.into(),
-        traceparent: None,
-        received_at_ms: 0,
-        first_row: 0,
-        nginx_ms: None,
-    };
-    let rows: Vec<_> = rows.map(|n| vec![Item::Literal(n.to_string().into())]).collect();
-    encode(&endpoint, &Policy::default(), &source, &rows)
-}
-
-async fn enqueue(server: &RedisServer, host: &str, delay: Duration, batches: &[EncodedBatch]) {
-    let origin = Origin { tls: false, host: host.into(), port: 80 };
-    let queue = Queue::open(&server.url(), "pb", 1).unwrap();
-    let lane = LaneId::of(&origin, None);
-    let request = Enqueue { lane, name: host, delay, batches, max_backlog: 0 };
-    queue.enqueue(request).await.unwrap();
-}
+use crate::support::{batches, enqueue, json, run, text};
 
 /// Two hosts with 3 rows each, all dead of `cancelled`.
 async fn six_dead() -> RedisServer {

@@ -1,12 +1,21 @@
-//! Running a command, and a worker that ends rows.
+//! Running a command, rows to work on, and a worker that ends them.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
 
 use postback_core::{
-    batch::Batch,
-    endpoint::Method,
-    queue::{Queue, Record, Recorded, Reserve, Settle, SettledBatch, State, Which, encode_log},
+    batch::{Batch, EncodedBatch, Source, encode},
+    endpoint::{BodyTemplate, EndpointTemplate, Method, Origin, Unmatched},
+    id::LaneId,
+    policy::Policy,
+    queue::{
+        Enqueue, Queue, Record, Recorded, Reserve, Sent, Settle, SettledBatch, State, Which,
+        encode_log,
+    },
     testing::RedisServer,
+    value::Value as Item,
 };
 use serde_json::Value;
 
@@ -35,6 +44,40 @@ pub(crate) const SEND: [&str; 8] = [
     r#"{"ref":"{id}","lane":"bulk"}"#,
     "--header=X-N: {n}",
 ];
+
+/// A request of rows with the values `n`, which are their refs too, to one of two hosts.
+pub(crate) fn batches(host: &str, request: &str, rows: std::ops::Range<u32>) -> Vec<EncodedBatch> {
+    let endpoint = EndpointTemplate {
+        method: Method::Get,
+        url: format!("http://{host}/?n={{n}}"),
+        headers: vec![],
+        body: BodyTemplate::None,
+        reference: Some("{n}".into()),
+        unmatched: Unmatched::Text(String::new()),
+    };
+    let source = Source {
+        request_id: request.into(),
+        traceparent: None,
+        received_at_ms: 0,
+        first_row: 0,
+        nginx_ms: None,
+    };
+    let rows: Vec<_> = rows.map(|n| vec![Item::Literal(n.to_string().into())]).collect();
+    encode(&endpoint, &Policy::default(), &source, &rows)
+}
+
+pub(crate) async fn enqueue(
+    server: &RedisServer,
+    host: &str,
+    delay: Duration,
+    batches: &[EncodedBatch],
+) {
+    let origin = Origin { tls: false, host: host.into(), port: 80 };
+    let queue = Queue::open(&server.url(), "pb", 1).unwrap();
+    let lane = LaneId::of(&origin, None);
+    let request = Enqueue { lane, name: host, delay, batches, max_backlog: 0 };
+    queue.enqueue(request).await.unwrap();
+}
 
 /// A worker takes the only batch and gives its only row this end.
 pub(crate) async fn end(server: &RedisServer, state: State, then: Recorded) {
@@ -65,10 +108,14 @@ pub(crate) async fn end(server: &RedisServer, state: State, then: Recorded) {
         truncated: true,
         then,
         received_at_ms: Some(taken.stored_at_ms - 2),
-        nginx_at_ms: None,
+        nginx_at_ms: Some(taken.stored_at_ms - 3),
         reserved_at_ms: Some(taken.stored_at_ms + 4),
-        traceparent: None,
-        sent: None,
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        sent: Some(Box::new(Sent {
+            headers: vec![("X-N".into(), "1.10".into())],
+            body: Some("{\n\"id\":1}".into()),
+            truncated: true,
+        })),
         settled_at_ms: 0,
     };
     let settle = Settle {

@@ -11,6 +11,7 @@ use postback_core::{
     queue::{Budget, Queue, QueueError, Recorded, Revision, Scan, Stream},
     select::{Filter, Selection},
     view::time_text,
+    when::When,
 };
 
 use super::super::{dead::Asked, text::field};
@@ -39,7 +40,7 @@ impl Fields {
         let keep = |(name, _): &(String, String)| name != "confirm" && name != "rate";
         let resolve = |(name, value): (String, String)| {
             let when =
-                operate::time(value.trim()).ok().filter(|_| name == "since" || name == "until");
+                value.trim().parse::<When>().ok().filter(|_| name == "since" || name == "until");
             let value = when.map_or(value, |when| time_text(when.ms(now_ms)));
             (name, value)
         };
@@ -143,6 +144,8 @@ async fn died(
         stream: Stream::Errors,
         since_ms,
         until_ms,
+        // Entries that do not name the host need not be decoded.
+        text: Some(host.clone()),
         most: DEATHS,
         budget: Budget { records: usize::MAX, time: PATIENCE },
         ..Scan::default()
