@@ -55,26 +55,64 @@ missing_test_packages() {
     cargo clippy --version >/dev/null 2>&1 || echo rust-web-clippy
 }
 
+# What the monitor group uses besides: collectd with the libraries of its plugins, which the package only suggests.
+missing_monitor_packages() {
+    local library package
+    have collectd || echo collectd-core
+    have influxd || echo influxdb
+    while read -r library package; do
+        ldconfig -p | grep -F "$library " >/dev/null || echo "$package"
+    done <<LIBRARIES
+libcurl-gnutls.so.4 libcurl3-gnutls
+libhiredis.so.0.14 libhiredis0.14
+libyajl.so.2 libyajl2
+LIBRARIES
+}
+
+as_root() {
+    if ((EUID)); then sudo -n "$@"; else "$@"; fi
+}
+
 # install_missing [PACKAGE...]: installs what the stack misses, and the named packages.
 install_missing() {
-    local packages root=()
+    local packages
     mapfile -t packages < <(missing_packages)
     packages+=("$@")
     if ((${#packages[@]})); then
         say "missing packages: ${packages[*]}"
         have apt-get || die "apt-get is not here to install them: install what matches them by hand, then repeat"
-        if ((EUID)); then
-            sudo -n true 2>/dev/null ||
-                die "may not install them (not root, and no sudo without a password). Have this run first:
+        as_root true 2>/dev/null ||
+            die "may not install them (not root, and no sudo without a password). Have this run first:
   sudo apt-get update && sudo apt-get install --no-install-recommends ${packages[*]}
-(Where that starts system services, they are not needed here: systemctl disable --now redis-server nginx supervisor)"
-            root=(sudo -n)
-        fi
-        "${root[@]}" bash -c "$(declare -f apt_install); apt_install \"\$@\"" apt_install "${packages[@]}" ||
+(Where that starts system services, they are not needed here: systemctl disable --now redis-server nginx supervisor influxdb collectd)"
+        as_root bash -c "$(declare -f apt_install); apt_install \"\$@\"" apt_install "${packages[@]}" ||
             die "apt-get could not install: ${packages[*]}"
     fi
     hash -r
     find_cargo || die "cargo 1.$MIN_RUST or newer is needed (Debian 12 has it as cargo-web in its security updates); see https://rustup.rs"
+}
+
+# find_promtool: sets PROMTOOL. Debian has it in the package of Prometheus, which would start one: only this program of the
+# package is taken, and put beside what cargo builds.
+find_promtool() {
+    local dir
+    ! PROMTOOL=$(type -P promtool) || return 0
+    dir=$(target_directory)/promtool
+    PROMTOOL=$dir/usr/bin/promtool
+    [[ ! -x $PROMTOOL ]] || return 0
+    have apt-get || die "promtool is not here, nor apt-get to fetch it: install it by hand (it comes with Prometheus), then repeat"
+    say "fetching promtool"
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    (cd "$dir" && fetch_package prometheus && dpkg --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool) ||
+        die "apt-get could not fetch the package prometheus, which has promtool"
+    rm "$dir"/*.deb
+}
+
+fetch_package() {
+    # As root apt-get warns that it could not hand the download to a user of its own.
+    local options=(-q -o APT::Sandbox::User=root)
+    apt-get download "${options[@]}" "$1" || { as_root apt-get update -q && apt-get download "${options[@]}" "$1"; }
 }
 
 # apt_install PACKAGE...: as root, in a shell of its own. The packages' own services are neither started
@@ -83,7 +121,7 @@ apt_install() {
     set -euo pipefail
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
     local package services=() policy=/usr/sbin/policy-rc.d
-    for package in redis-server nginx supervisor; do
+    for package in redis-server nginx supervisor influxdb collectd-core; do
         dpkg-query -W "$package" >/dev/null 2>&1 || services+=("$package")
     done
     if [[ ! -e $policy ]]; then
@@ -95,6 +133,7 @@ apt_install() {
     apt-get update -q || true
     apt-get install -q --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
     for package in "${services[@]}"; do
+        package=${package%-core}
         [[ -e /lib/systemd/system/$package.service ]] || continue
         ! command -v systemctl >/dev/null || systemctl --quiet disable "$package" || true
     done

@@ -70,6 +70,10 @@ complete_settings() {
     default POSTBACK_MINFDS "$limit"
     default REDIS_URL "unix://$POSTBACK_SOCKETS/redis/redis.sock"
     default INGEST_ADMIN_LISTEN 127.0.0.1:8081
+    default POSTBACK_MONITOR no
+    default POSTBACK_INFLUX 127.0.0.1:8086
+    default POSTBACK_INFLUX_BACKUP 127.0.0.1:8088
+    default POSTBACK_COLLECTD 127.0.0.1:25826
     default INGEST_MAX_BODY 8MiB
     default INGEST_CLIENT_RATE 1000/s
     default POSTBACK_CLIENT_REQUESTS 256
@@ -178,11 +182,44 @@ fill() {
     mv "$2.new" "$2"
 }
 
-# configure DIRECTORY: writes the three configurations and makes the folders that they name.
+# configure_monitor DIRECTORY OWNER...: the configurations and folders of the group `monitor`; where it is not wanted, none.
+configure_monitor() {
+    local -x INFLUXD COLLECTD COLLECTD_HOST COLLECTD_PORT COLLECTD_TYPES NGINX_STATUS COLLECTD_TOKEN=''
+    local dir=$1
+    shift
+    if [[ $POSTBACK_MONITOR == no ]]; then
+        rm -f -- "$dir/monitor.conf" "$dir/influxdb.conf" "$dir/collectd.conf"
+        return
+    fi
+    [[ $POSTBACK_MONITOR == yes ]] || die "POSTBACK_MONITOR=$POSTBACK_MONITOR: must be yes or no"
+    plain POSTBACK_INFLUX POSTBACK_INFLUX_BACKUP POSTBACK_COLLECTD
+    INFLUXD=$(type -P influxd) || die "influxdb is not installed"
+    COLLECTD=$(type -P collectd) || die "collectd is not installed"
+    COLLECTD_TYPES=/usr/share/collectd/types.db
+    COLLECTD_HOST=${POSTBACK_COLLECTD%:*} COLLECTD_PORT=${POSTBACK_COLLECTD##*:}
+    # nginx tells its figures to loopback alone, where its port is open on every address.
+    case $POSTBACK_LISTEN in
+        *:*) NGINX_STATUS=${POSTBACK_LISTEN/#0.0.0.0:/127.0.0.1:} ;;
+        *) NGINX_STATUS=127.0.0.1:$POSTBACK_LISTEN ;;
+    esac
+    NGINX_STATUS=${NGINX_STATUS/#\*:/127.0.0.1:}
+    NGINX_STATUS=${NGINX_STATUS/#\[::\]:/[::1]:}
+    if [[ -n ${INGEST_ADMIN_TOKEN_FILE-} ]]; then
+        COLLECTD_TOKEN=$(grep -m 1 -v '^[[:space:]]*\(#\|$\)' "$INGEST_ADMIN_TOKEN_FILE") ||
+            die "INGEST_ADMIN_TOKEN_FILE=$INGEST_ADMIN_TOKEN_FILE: no token in it"
+        plain COLLECTD_TOKEN
+    fi
+    install -d -m 700 "$@" "$POSTBACK_RUN/influxdb" "$POSTBACK_RUN/collectd"
+    fill "$ROOT/supervisor/influxdb.conf.in" "$dir/influxdb.conf"
+    fill "$ROOT/supervisor/collectd.conf.in" "$dir/collectd.conf"
+    fill "$ROOT/supervisor/monitor.conf.in" "$dir/monitor.conf"
+}
+
+# configure DIRECTORY: writes the configurations and makes the folders that they name.
 configure() {
     local -x POSTBACK_CONF=$1 REDIS_SERVER SUPERVISOR_USER NGINX_USER='' NGINX NGINX_MAX_BODY NGINX_CONNECTIONS
     local -x NGINX_CLIENT_RATE='' NGINX_CLIENT_BURST='' NGINX_CLIENT_WAIT=1 NGINX_CLIENT_REQUESTS NGINX_ADMIN NGINX_ADMIN_ALLOW NGINX_TRUST_PROXY
-    local -x OPTIONS_INGEST OPTIONS_DELIVER STOP_DELIVER_SECONDS
+    local -x OPTIONS_INGEST OPTIONS_DELIVER STOP_DELIVER_SECONDS DELIVER_IS_JOINED=true DELIVER_STDOUT=deliver DELIVER_STDERR=
     local name owner=() mode=700
     for name in POSTBACK_CONF POSTBACK_RUN POSTBACK_SOCKETS POSTBACK_LOGS POSTBACK_BIN; do
         [[ ${!name} == /* && ${!name} != *[[:cntrl:]\"\\\;\#%@\$]* ]] ||
@@ -194,6 +231,10 @@ configure() {
     default INGEST_NGINX_STATUS "http://127.0.0.1:${POSTBACK_LISTEN##*:}/nginx_status"
     OPTIONS_INGEST=$(options INGEST_)
     OPTIONS_DELIVER=$(options DELIVER_)
+    case ${DELIVER_LOG_DELIVERIES-} in
+        '' | false | no | off | 0) ;;
+        *) DELIVER_IS_JOINED='' DELIVER_STDOUT=deliveries DELIVER_STDERR=deliver ;;
+    esac
     STOP_DELIVER_SECONDS=$(($(seconds "$DELIVER_DRAIN") + 10))
     if ((EUID == 0)); then
         NGINX_USER=$POSTBACK_USER
@@ -208,6 +249,9 @@ configure() {
     fill "$ROOT/supervisor/supervisord.conf.in" "$1/supervisord.conf"
     fill "$ROOT/supervisor/redis.conf.in" "$1/redis.conf"
     fill "$ROOT/nginx/nginx.conf.in" "$1/nginx.conf"
+    # What is no file, as /dev/stdout, is supervisord's to rotate.
+    [[ $POSTBACK_ACCESS_LOG == /dev/* ]] || fill "$ROOT/nginx/logrotate.conf.in" "$1/logrotate.conf"
+    configure_monitor "$1" "${owner[@]}"
 }
 
 # --- The stack that runs privately in POSTBACK_RUN (run/ in the checkout unless set).
@@ -239,6 +283,8 @@ leftovers() {
         case "${program##*/} ${words[*]} " in
             "ingest $POSTBACK_BIN/ingest "* | "deliver $POSTBACK_BIN/deliver "* | \
                 "redis-server "*" $POSTBACK_RUN/redis.conf "* | \
+                "influxd "*" $POSTBACK_RUN/influxdb.conf "* | \
+                "collectd "*" $POSTBACK_RUN/collectd.conf "* | \
                 "nginx: "*" master process "*" $POSTBACK_RUN/nginx.conf "*) echo "${file//[!0-9]/}" ;;
         esac
     done

@@ -2,10 +2,10 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, builder::BoolishValueParser};
 use ipnet::IpNet;
 use postback_core::{
-    options::QueueOptions,
+    options::{LogOptions, QueueOptions},
     policy::{MAX_EXPIRES_IN, MAX_RETRIES, MAX_RETRY, MAX_TIMEOUT, parse_duration},
 };
 
@@ -18,6 +18,10 @@ pub struct Config {
     /// Where the queue is
     #[command(flatten)]
     pub queue: QueueOptions,
+
+    /// How it logs
+    #[command(flatten)]
+    pub log: LogOptions,
 
     /// Requests in flight in this process
     #[arg(long, env = "DELIVER_CONCURRENCY", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -66,6 +70,10 @@ pub struct Config {
     /// The source address of connections, for partners that list ours [default: any]
     #[arg(long, env = "DELIVER_BIND")]
     pub bind: Option<IpAddr>,
+
+    /// Write one JSON line on standard output for each attempt, and for each row that dies without one
+    #[arg(long, env = "DELIVER_LOG_DELIVERIES", value_parser = BoolishValueParser::new())]
+    pub log_deliveries: bool,
 
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, env = "DELIVER_METRICS_LISTEN", default_value = "127.0.0.1:9100")]

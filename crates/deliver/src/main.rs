@@ -13,7 +13,7 @@ use tokio::{
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    logging::start();
+    logging::start(config.log.log_format);
     // A task that panicked would keep its slot and its batch for good: the lease brings the work back.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,20 +1,18 @@
-//! What Prometheus may ask of this process: `/metrics`, `/healthz`, `/readyz`.
+//! What this process counts for Prometheus. How it is asked for is in `metrics/serve.rs`.
+//!
+//! No label holds a host or a URL: the label sets are closed lists. The counters of an attempt are at hand, so that
+//! none has to be looked for on its way.
 
-use std::{
-    convert::Infallible,
-    rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::{
-    Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn,
+use postback_core::{
+    attempt::{Failure, Next, Outcome},
+    exposition::{self, Exposition},
+    redis::Trips,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use postback_core::attempt::{Next, Outcome};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::Family,
@@ -23,69 +21,183 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use tokio::{net::TcpListener, sync::Semaphore};
 
-/// Scrapers at a time; further ones wait.
-const MOST_CONNECTIONS: usize = 32;
+mod serve;
+
+pub(crate) use self::serve::serve;
+
+/// What follows from an attempt, in the order of [`Metrics::attempts`].
+const OUTCOMES: [&str; 3] = ["delivered", "retry", "dead"];
+
+/// What an attempt met, in the order of [`Class`].
+const CLASSES: [&str; 13] = [
+    "2xx", "3xx", "4xx", "5xx", "other", "timeout", "dns", "connect", "tls", "reset", "protocol",
+    "blocked", "rule",
+];
+
+/// What an attempt met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Success,
+    Redirect,
+    ClientError,
+    ServerError,
+    Other,
+    Timeout,
+    Dns,
+    Connect,
+    Tls,
+    Reset,
+    Protocol,
+    Blocked,
+    Rule,
+}
+
+impl Class {
+    fn of(outcome: &Outcome, is_delivered: bool) -> Class {
+        let failure = match &outcome.result {
+            Err(failure) => failure,
+            Ok(response) => match (&response.body_failed, response.status) {
+                (Some(failure), 200..=299) if !is_delivered => failure,
+                (None, 200..=299) if !is_delivered => return Class::Rule,
+                (_, 200..=299) => return Class::Success,
+                (_, 300..=399) => return Class::Redirect,
+                (_, 400..=499) => return Class::ClientError,
+                (_, 500..=599) => return Class::ServerError,
+                _ => return Class::Other,
+            },
+        };
+        match failure {
+            Failure::Blocked(_) => Class::Blocked,
+            Failure::Dns(_) => Class::Dns,
+            Failure::Connect(_) => Class::Connect,
+            Failure::Tls(_) => Class::Tls,
+            Failure::Timeout(_) => Class::Timeout,
+            Failure::Reset(_) => Class::Reset,
+            Failure::Protocol(_) => Class::Protocol,
+        }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClassLabel {
+    class: &'static str,
+}
+
+/// What the workers have on their hands when it is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    /// Whether every worker may take and settle.
+    pub(crate) is_ready: bool,
+    pub(crate) held_batches: usize,
+    pub(crate) lanes: usize,
+    pub(crate) parked_lanes: usize,
+    pub(crate) queued_rows: usize,
+}
+
+impl Load {
+    /// Of two workers together.
+    pub(crate) fn and(self, other: Load) -> Load {
+        Load {
+            is_ready: self.is_ready && other.is_ready,
+            held_batches: self.held_batches + other.held_batches,
+            lanes: self.lanes + other.lanes,
+            parked_lanes: self.parked_lanes + other.parked_lanes,
+            queued_rows: self.queued_rows + other.queued_rows,
+        }
+    }
+}
+
+/// [`Load`] as figures.
+#[derive(Default)]
+struct LoadGauges {
+    ready: Gauge,
+    held_batches: Gauge,
+    lanes: Gauge,
+    parked_lanes: Gauge,
+    queued_rows: Gauge,
+}
+
 /// The counters of this process.
 pub(crate) struct Metrics {
     registry: Registry,
-    attempts: Family<OutcomeLabel, Counter>,
+    attempts: [Counter; OUTCOMES.len()],
+    outcomes: [Counter; CLASSES.len()],
     response: Histogram,
     accept_to_delivered: Histogram,
+    load: LoadGauges,
     pub(crate) in_flight: Gauge,
     pub(crate) reserved: Counter<u64, AtomicU64>,
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Metrics {
-        let mut registry = Registry::with_prefix("postback");
-        // 1 ms to 65 s, and for waits to 4.6 days.
-        let response = Histogram::new(exponential_buckets(0.001, 2.0, 17));
-        let accept_to_delivered = Histogram::new(exponential_buckets(0.001, 3.0, 19));
-        let metrics = Metrics {
-            attempts: Family::default(),
-            response: response.clone(),
-            accept_to_delivered: accept_to_delivered.clone(),
+    /// `trips` are those of the queue that the process uses.
+    pub(crate) fn new(trips: &Trips) -> Metrics {
+        let attempts = Family::<OutcomeLabel, Counter>::default();
+        let outcomes = Family::<ClassLabel, Counter>::default();
+        let mut metrics = Metrics {
+            attempts: OUTCOMES
+                .map(|outcome| attempts.get_or_create(&OutcomeLabel { outcome }).clone()),
+            outcomes: CLASSES.map(|class| outcomes.get_or_create(&ClassLabel { class }).clone()),
+            // 1 ms to 65 s, and for waits to 4.6 days.
+            response: Histogram::new(exponential_buckets(0.001, 2.0, 17)),
+            accept_to_delivered: Histogram::new(exponential_buckets(0.001, 3.0, 19)),
+            load: LoadGauges::default(),
             in_flight: Gauge::default(),
             reserved: Counter::default(),
             registry: Registry::default(),
         };
-        registry.register("attempts", "Attempts by what followed", metrics.attempts.clone());
-        registry.register("in_flight", "Requests in flight", metrics.in_flight.clone());
-        registry.register(
-            "rows_reserved",
-            "Rows taken from Redis to be sent",
-            metrics.reserved.clone(),
-        );
-        registry.register_with_unit(
-            "response",
-            "First byte out to last byte in",
-            Unit::Seconds,
-            response,
-        );
-        registry.register_with_unit(
-            "accept_to_delivered",
-            "Stored in Redis to delivered",
-            Unit::Seconds,
-            accept_to_delivered,
-        );
-        Metrics { registry, ..metrics }
+        let mut registry = Registry::default();
+        exposition::register(&mut registry);
+        trips.register(&mut registry);
+        let own = registry.sub_registry_with_prefix("postback");
+        own.register("attempts", "Attempts by what followed", attempts);
+        let help = "Attempts by what they met; `rule`: a 2xx that policy.success does not take";
+        own.register("outcomes", help, outcomes);
+        metrics.describe(own);
+        metrics.registry = registry;
+        metrics
+    }
+
+    fn describe(&self, own: &mut Registry) {
+        let reserved = self.reserved.clone();
+        own.register("rows_reserved", "Rows taken from Redis to be sent", reserved);
+        let times = [
+            ("response", "First byte out to last byte in", &self.response),
+            ("accept_to_delivered", "Stored in Redis to delivered", &self.accept_to_delivered),
+        ];
+        for (name, help, histogram) in times {
+            own.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        }
+        for (name, help, gauge) in [
+            ("in_flight", "Requests in flight", &self.in_flight),
+            (
+                "ready",
+                "1: Redis is there and the lease holds; 0: nothing is taken",
+                &self.load.ready,
+            ),
+            ("held_batches", "Batches that this process holds", &self.load.held_batches),
+            ("lanes", "Lanes with rows, connections or failures here", &self.load.lanes),
+            ("parked_lanes", "Those of them whose breaker is open", &self.load.parked_lanes),
+            ("queued_rows", "Rows that wait here for a slot", &self.load.queued_rows),
+        ] {
+            own.register(name, help, gauge.clone());
+        }
     }
 
     pub(crate) fn observe(&self, outcome: &Outcome, next: Next) {
-        let outcome_name = match next {
-            Next::Delivered => "delivered",
-            Next::Retry(_) => "retry",
-            Next::Dead(_) => "dead",
+        let followed = match next {
+            Next::Delivered => 0,
+            Next::Retry(_) => 1,
+            Next::Dead(_) => 2,
         };
-        self.attempts.get_or_create(&OutcomeLabel { outcome: outcome_name }).inc();
+        self.attempts[followed].inc();
+        self.outcomes[Class::of(outcome, next == Next::Delivered) as usize].inc();
         self.response.observe(outcome.response_time.as_secs_f64());
     }
 
@@ -93,57 +205,65 @@ impl Metrics {
         self.accept_to_delivered.observe(wait.as_secs_f64());
     }
 
-    fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        _ = encode(&mut text, &self.registry);
-        text
+    fn text(&self, load: Load, form: Exposition) -> String {
+        let gauges = &self.load;
+        gauges.ready.set(load.is_ready.into());
+        for (gauge, figure) in [
+            (&gauges.held_batches, load.held_batches),
+            (&gauges.lanes, load.lanes),
+            (&gauges.parked_lanes, load.parked_lanes),
+            (&gauges.queued_rows, load.queued_rows),
+        ] {
+            gauge.set(figure.try_into().unwrap_or(i64::MAX));
+        }
+        form.write(&self.registry)
     }
 }
 
-/// Serves the pages for as long as the process lives; `is_ready` tells what `/readyz` says.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    process: Rc<crate::process::Process>,
-    is_ready: Rc<dyn Fn() -> bool>,
-) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    loop {
-        let Ok(permit) = places.clone().acquire_owned().await else { return };
-        let (stream, _) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, mostly; others will be closed soon.
-                log::warn!("cannot accept on the metrics listener: {error}");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
+#[cfg(test)]
+mod tests {
+    use postback_core::attempt::{Cause, Response};
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_counts_once_by_what_followed_and_once_by_what_it_met() {
+        let answer = |status, body_failed| {
+            let body = Vec::new();
+            Ok(Response { status, retry_after: None, body, truncated: false, body_failed })
         };
-        let (process, is_ready) = (process.clone(), is_ready.clone());
-        let answer = service_fn(move |request: Request<Incoming>| {
-            let (status, kind, text) = match request.uri().path() {
-                "/metrics" => (
-                    200,
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    process.metrics.text(),
-                ),
-                "/healthz" => (200, "text/plain", "ok\n".to_owned()),
-                "/readyz" if is_ready() => (200, "text/plain", "ready\n".to_owned()),
-                "/readyz" => (503, "text/plain", "redis is away\n".to_owned()),
-                _ => (404, "text/plain", "there are /metrics, /healthz and /readyz\n".to_owned()),
-            };
-            let response = Response::builder().status(status).header("content-type", kind);
-            let response = response.body(Full::new(Bytes::from(text))).unwrap_or_default();
-            std::future::ready(Ok::<_, Infallible>(response))
-        });
-        tokio::task::spawn_local(async move {
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(10))
-                .max_buf_size(16 * 1024);
-            let _permit = permit;
-            // A client that goes away in the middle concerns nobody.
-            drop(http.serve_connection(TokioIo::new(stream), answer).await);
-        });
+        let failed = |failure: fn(String) -> Failure| failure("x".to_owned());
+        let retry = Next::Retry(Duration::ZERO);
+        let check = |result, next, expect: [&str; 2]| {
+            let metrics = Metrics::new(&Trips::default());
+            metrics.observe(&Outcome { result, response_time: Duration::from_millis(3) }, next);
+            let text = metrics.text(Load::default(), Exposition::Text);
+            let counted = text.lines().filter(|line| {
+                (line.starts_with("postback_attempts_total")
+                    || line.starts_with("postback_outcomes_total"))
+                    && !line.ends_with(" 0")
+            });
+            let [followed, met] = expect;
+            let expect = [
+                format!("postback_attempts_total{{outcome=\"{followed}\"}} 1"),
+                format!("postback_outcomes_total{{class=\"{met}\"}} 1"),
+            ];
+            assert_eq!(counted.collect::<Vec<_>>(), expect);
+        };
+        check(answer(204, None), Next::Delivered, ["delivered", "2xx"]);
+        check(answer(200, Some(failed(Failure::Reset))), Next::Delivered, ["delivered", "2xx"]);
+        check(answer(302, None), Next::Dead(Cause::Status), ["dead", "3xx"]);
+        check(answer(404, None), Next::Dead(Cause::Status), ["dead", "4xx"]);
+        check(answer(503, None), retry, ["retry", "5xx"]);
+        check(answer(999, None), Next::Dead(Cause::Status), ["dead", "other"]);
+        check(answer(200, None), retry, ["retry", "rule"]);
+        check(answer(200, Some(failed(Failure::Timeout))), retry, ["retry", "timeout"]);
+        check(Err(failed(Failure::Blocked)), Next::Dead(Cause::Blocked), ["dead", "blocked"]);
+        check(Err(failed(Failure::Dns)), retry, ["retry", "dns"]);
+        check(Err(failed(Failure::Connect)), retry, ["retry", "connect"]);
+        check(Err(failed(Failure::Tls)), retry, ["retry", "tls"]);
+        check(Err(failed(Failure::Timeout)), retry, ["retry", "timeout"]);
+        check(Err(failed(Failure::Reset)), retry, ["retry", "reset"]);
+        check(Err(failed(Failure::Protocol)), retry, ["retry", "protocol"]);
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     connect::Dialer,
+    deliveries::Deliveries,
     descriptors,
     lane::{Known, Lane, share},
     metrics::Metrics,
@@ -27,6 +28,8 @@ pub(crate) struct Process {
     pub(crate) dialer: Dialer,
     pub(crate) keys: SigningKeys,
     pub(crate) metrics: Metrics,
+    /// With `--log-deliveries`.
+    pub(crate) deliveries: Option<Deliveries>,
     redis: Trouble,
     /// Lanes that would send more if there were slots, in the order in which they get one; those that are known to
     /// be prompt and have nothing in flight before the others.
@@ -60,6 +63,7 @@ impl Process {
             slots: slots.min(sockets),
             sockets: sockets.min(2 * slots),
             crowded: Notify::new(),
+            deliveries: config.log_deliveries.then(Deliveries::new),
             config,
             dialer,
             keys,

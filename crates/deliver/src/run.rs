@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     config::Config,
     connect::{Dialer, DialerConfig},
-    metrics::{Metrics, serve},
+    metrics::{Load, Metrics, serve},
     process::Process,
     sign::SigningKeys,
     worker::Worker,
@@ -46,15 +46,25 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     })?;
     let queue = config.queue.open()?;
     let keys = config.signing_key_file.as_deref().map(SigningKeys::read).transpose()?;
-    let process = Process::new(config, dialer, keys.unwrap_or_default(), Metrics::new());
+    let metrics = Metrics::new(queue.trips());
+    let process = Process::new(config, dialer, keys.unwrap_or_default(), metrics);
     tokio::task::spawn_local(daemon_log::keep(queue.reopen()?, "deliver"));
     let shards = 0..queue.shards().len();
     let workers =
         shards.map(|n| Worker::new(process.clone(), &queue, n)).collect::<Result<Vec<_>, _>>()?;
     let all = workers.clone();
-    let is_ready = Rc::new(move || all.iter().all(|worker| worker.is_ready()));
-    tokio::task::spawn_local(serve(listener, process.clone(), is_ready));
+    let load = move || {
+        let loads = all.iter().map(|worker| worker.load());
+        loads.reduce(Load::and).unwrap_or_default()
+    };
+    tokio::task::spawn_local(serve(listener, process.clone(), Rc::new(load)));
 
+    let writing = process.clone();
+    tokio::task::spawn_local(async move {
+        if let Some(deliveries) = &writing.deliveries {
+            deliveries.flush_loop().await;
+        }
+    });
     tokio::pin!(shutdown);
     tokio::select! {
         checked = wait_for_redis(&queue, &process) => checked?,
@@ -72,6 +82,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     );
     shutdown.await;
     drain(&process, &workers).await;
+    if let Some(deliveries) = &process.deliveries {
+        deliveries.finish();
+    }
+    log::info!("stopped");
     Ok(())
 }
 
@@ -148,5 +162,4 @@ async fn drain(process: &Process, workers: &[Rc<Worker>]) {
         }
     };
     drop(timeout(RETIRE, retire).await);
-    log::info!("stopped");
 }

@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::{
     lane::{Lane, ROUNDS},
+    metrics::Load,
     process::Process,
 };
 
@@ -339,6 +340,9 @@ impl Worker {
 
     /// Keeps an outcome for the log.
     pub(crate) fn record(&self, record: postback_core::queue::Record) {
+        if let Some(deliveries) = &self.process.deliveries {
+            deliveries.note(&record);
+        }
         self.unsettled.record(record);
     }
 
@@ -348,8 +352,20 @@ impl Worker {
     }
 
     /// Whether the last exchange with Redis went well.
-    pub(crate) fn is_ready(&self) -> bool {
+    fn is_ready(&self) -> bool {
         self.redis_is_well.get() && self.beat_at.get().is_some()
+    }
+
+    /// What it has on its hands.
+    pub(crate) fn load(&self) -> Load {
+        let lanes = self.lanes.borrow();
+        Load {
+            is_ready: self.is_ready(),
+            held_batches: self.held.borrow().len(),
+            lanes: lanes.len(),
+            parked_lanes: lanes.values().filter(|lane| lane.breaker.is_parked()).count(),
+            queued_rows: self.queued.get(),
+        }
     }
 
     /// Gives the lease back at the end; without it the session would be found dead 30 s later.

@@ -21,12 +21,13 @@ use serde::Serialize;
 use crate::{
     body::Bodies,
     coalesce::{self, Coalescer, Way},
+    door::is_of_proxy,
     dry_run,
     idempotency::{Key, Note},
     problem::Problem,
     store::Store,
     tokens::Caller,
-    trace::{RequestId, traceparent},
+    trace::{RequestId, nginx_ms, traceparent},
 };
 
 /// Tells that the answer is an earlier request's, as Stripe's does.
@@ -101,7 +102,7 @@ pub(crate) async fn accept(
         traceparent: traceparent(request.headers()),
         received_at_ms: received.as_millis() as u64,
         first_row: 0,
-        nginx_ms: None,
+        nginx_ms: nginx_ms(request.headers(), received).filter(|_| is_of_proxy(&request)),
     };
     let limits = bounds.limits.clone();
     let may_share = coalescer.is_on() && key.is_none();

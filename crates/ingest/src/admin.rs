@@ -57,6 +57,10 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
             .service(read("/", overview::overview))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
+            .service(read("/requests", requests::requests))
+            .service(read("/postbacks/{id}", postback::postback))
+            .service(postback::action("replay"))
+            .service(postback::action("cancel"))
             .service(read("/errors", errors::errors))
             .service(act("/errors/replay", bulk::replay))
             .service(read("/dead", dead::dead))
@@ -74,10 +78,6 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
                     .app_data(web::FormConfig::default().limit(try_it::MOST))
                     .route(web::post().to(try_it::act)),
             )
-            .service(read("/requests", requests::requests))
-            .service(read("/postbacks/{id}", postback::postback))
-            .service(postback::action("replay"))
-            .service(postback::action("cancel"))
             .default_service(web::to(missing)),
     );
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 /// The address of all clients of which none is known.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// The proxies whose `X-Forwarded-For` is believed, beside whatever connects to a unix socket.
+/// The proxies whose `X-Forwarded-For` and `X-Request-Start` are believed, beside whatever connects to a unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -36,6 +36,14 @@ pub(crate) enum Client {
 impl TrustedProxies {
     fn trust(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Whether what this peer says of its client is believed.
+    pub(crate) fn believe(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Socket => true,
+            Peer::Tcp(ip) => ip.is_some_and(|ip| self.trust(ip.to_canonical())),
+        }
     }
 
     /// The client of a request: the peer, or where that is a trusted proxy, the rightmost forwarded address that is none.
@@ -196,6 +204,20 @@ mod tests {
         // Loopback that is not trusted, and a peer that was gone before it was asked for.
         assert_eq!(client("none", Peer::Socket, &["127.0.0.1"]), at("127.0.0.1"));
         assert_eq!(client(DEFAULT, Peer::Tcp(None), &["127.0.0.1"]), at("0.0.0.0"));
+    }
+
+    #[test]
+    fn trusted_proxies_and_programs_on_the_box_are_believed() {
+        let check = |trusted: &str, peer: Peer, expect: bool| {
+            let trusted: TrustedProxies = trusted.parse().unwrap();
+            assert_eq!(trusted.believe(peer), expect, "{trusted:?} {peer:?}");
+        };
+        check("none", Peer::Socket, true);
+        check("none", tcp("127.0.0.1"), false);
+        check(DEFAULT, tcp("127.0.0.1"), true);
+        check("10.0.0.0/8", tcp("::ffff:10.0.0.1"), true);
+        check("10.0.0.0/8", tcp("127.0.0.1"), false);
+        check(DEFAULT, Peer::Tcp(None), false);
     }
 
     #[test]

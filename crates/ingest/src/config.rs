@@ -10,7 +10,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use postback_core::{
-    options::QueueOptions,
+    options::{LogOptions, QueueOptions},
     policy::{parse_duration, parse_size},
 };
 
@@ -25,6 +25,10 @@ pub struct Config {
     /// Where the queue is
     #[command(flatten)]
     pub queue: QueueOptions,
+
+    /// How it logs
+    #[command(flatten)]
+    pub log: LogOptions,
 
     /// Where requests are taken: host:port, or unix:/path (a socket file that its group may use)
     #[arg(long, env = "INGEST_LISTEN", default_value = "127.0.0.1:8080")]
@@ -42,7 +46,7 @@ pub struct Config {
     #[arg(long, env = "INGEST_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
 
-    /// Proxies whose X-Forwarded-For is believed, such as 10.1.0.0/16, or none; unix sockets always are
+    /// Proxies whose X-Forwarded-For and X-Request-Start are believed, such as 10.1.0.0/16, or none; unix sockets always are
     #[arg(long, env = "INGEST_TRUST_PROXY", default_value = "127.0.0.0/8,::1/128")]
     pub trust_proxy: TrustedProxies,
 

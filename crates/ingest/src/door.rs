@@ -1,13 +1,14 @@
 //! Who gets in at a listener: first not too often, then with a token. Nothing of the body has been read by then.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix_web::{
-    HttpMessage,
+    HttpMessage, HttpRequest,
     dev::ServiceRequest,
     http::{Method, StatusCode, header::RETRY_AFTER},
     web,
@@ -97,7 +98,17 @@ pub(crate) fn admit(request: &ServiceRequest) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether a request comes from a proxy that is believed.
+pub(crate) fn is_of_proxy(request: &HttpRequest) -> bool {
+    let door = request.app_data::<web::Data<Door>>();
+    door.is_some_and(|door| door.trusted.believe(door.peer(request.peer_addr())))
+}
+
 impl Door {
+    fn peer(&self, address: Option<SocketAddr>) -> Peer {
+        if self.unix { Peer::Socket } else { Peer::Tcp(address.map(|address| address.ip())) }
+    }
+
     /// Whether its requests need a token.
     pub(crate) fn has_tokens(&self) -> bool {
         self.tokens.is_some()
@@ -105,10 +116,7 @@ impl Door {
 
     fn throttle(&self, request: &ServiceRequest) -> Result<(), Problem> {
         let Some(throttle) = &self.throttle else { return Ok(()) };
-        let peer = match self.unix {
-            true => Peer::Socket,
-            false => Peer::Tcp(request.peer_addr().map(|peer| peer.ip())),
-        };
+        let peer = self.peer(request.peer_addr());
         let Client::At(address) = self.trusted.client(peer, request.headers()) else {
             return Ok(());
         };

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let config = Config::read();
-    logging::start();
+    logging::start(config.log.log_format);
     match actix_web::rt::System::new().block_on(run(&config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -64,6 +64,11 @@ impl Problem {
         Problem::retry(code, detail, RETRY_AFTER)
     }
 
+    /// The word for programs, of a closed list.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// Redis cannot be used.
     pub(crate) fn not_ready(error: &QueueError) -> Problem {
         Problem::unavailable("not_ready", format_args!("redis cannot be used ({})", error.kind()))

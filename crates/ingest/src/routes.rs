@@ -15,7 +15,7 @@ use crate::{
     admin::{HTML, pages},
     connection::Watch,
     door::admit,
-    metrics::metrics,
+    metrics::{Asked, metrics},
     openapi::openapi,
     problem::Problem,
     store::Store,
@@ -74,18 +74,23 @@ pub(crate) async fn frame(
         // No request any more: the connection drops this answer.
         return Ok(request.into_response(HttpResponse::BadRequest().finish()));
     }
+    let asked = Asked::of(&request);
     // After a request for an upgrade too, which it does not get, actix-http ends the connection.
     let closes = request.head().connection_type() != ConnectionType::KeepAlive;
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = if let Err(problem) = check_head(&request).and_then(|()| admit(&request)) {
+        count(asked.as_ref(), &problem);
         request.into_response(problem.respond(&id))
     } else {
         let response = next.call(request).await?.map_into_boxed_body();
-        match refusal(&response, &id) {
+        match refusal(&response, &id, asked.as_ref()) {
             Some(refusal) => response.into_response(refusal),
             None => response,
         }
     };
+    if let Some(asked) = asked {
+        asked.answered(response.status());
+    }
     if let Ok(id) = header::HeaderValue::from_str(&id) {
         response.headers_mut().insert(header::HeaderName::from_static(REQUEST_ID), id);
     }
@@ -98,7 +103,13 @@ pub(crate) async fn frame(
     Ok(response)
 }
 
-fn refusal(response: &ServiceResponse, id: &str) -> Option<HttpResponse> {
+fn count(asked: Option<&Asked>, problem: &Problem) {
+    if let Some(asked) = asked {
+        asked.refused(problem.code());
+    }
+}
+
+fn refusal(response: &ServiceResponse, id: &str, asked: Option<&Asked>) -> Option<HttpResponse> {
     let status = response.status();
     // The pages' own refusals are for people.
     let is_page = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == HTML);
@@ -113,7 +124,10 @@ fn refusal(response: &ServiceResponse, id: &str) -> Option<HttpResponse> {
         let text = own.map_or_else(|| status.to_string(), Problem::to_string);
         log::log!(level, "request {id}: {text}");
     }
-    Some(own.map_or_else(|| Problem::of_status(status).respond(id), |problem| problem.respond(id)))
+    let made = own.is_none().then(|| Problem::of_status(status));
+    let problem = own.or(made.as_ref())?;
+    count(asked, problem);
+    Some(problem.respond(id))
 }
 
 fn check_head(request: &ServiceRequest) -> Result<(), Problem> {

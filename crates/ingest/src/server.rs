@@ -33,6 +33,7 @@ use crate::{
     config::{Config, Listen, NginxStatus},
     connection::{Connection, LINGER},
     door::{Door, Doors},
+    metrics::Requests,
     routes,
     store::Store,
 };
@@ -75,6 +76,7 @@ struct Shared {
     queue: Queue,
     trouble: Arc<Trouble>,
     bounds: web::Data<Bounds>,
+    requests: web::Data<Requests>,
     redact: web::Data<Redact>,
     runs: web::Data<Runs>,
     coalesce: Duration,
@@ -98,6 +100,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
                 unmatched: config.unmatched.clone(),
             },
         }),
+        requests: web::Data::default(),
         redact: web::Data::new(Redact::new(&config.redact)),
         runs: web::Data::default(),
         coalesce: config.coalesce,
@@ -167,10 +170,11 @@ fn http<S: Socket>(
     draining: &GracefulShutdownSignal,
     routes: fn(&mut web::ServiceConfig),
 ) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
-    let Shared { queue, trouble, bounds, redact, runs, coalesce } = shared.clone();
+    let Shared { queue, trouble, bounds, requests, redact, runs, coalesce } = shared.clone();
     let app = App::new()
         .data_factory(move || ready(Store::new(&queue, trouble.clone())))
         .app_data(bounds)
+        .app_data(requests)
         .app_data(redact)
         .app_data(runs)
         .app_data(door.clone())

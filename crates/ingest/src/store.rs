@@ -8,15 +8,15 @@ use std::{
 };
 
 use postback_core::{
-    queue::{Enqueue, Once, Queue, QueueError, Stats, Stored},
-    redis::{RedisFailure, Trouble},
+    queue::{Enqueue, Once, Queue, QueueError, Stored},
+    redis::{RedisFailure, Trips, Trouble},
 };
 use tokio::{
     sync::Mutex,
     time::{timeout, timeout_at},
 };
 
-use crate::problem::Problem;
+use crate::{metrics::Fleet, problem::Problem};
 
 /// Within this a client hears that Redis is away; `--redis-url` to a dead address takes 0.9 s to connect.
 const PATIENCE: Duration = Duration::from_millis(1800);
@@ -117,28 +117,14 @@ impl Store {
         acted.unwrap_or_else(|_| Err(silent())).map_err(|error| Problem::not_ready(&error))
     }
 
-    /// The counters of each shard.
-    pub(crate) async fn stats(&self) -> Result<Vec<Stats>, QueueError> {
-        self.ask(async || {
-            let mut stats = Vec::new();
-            for shard in self.queue.shards() {
-                stats.push(shard.stats().await?);
-            }
-            Ok(stats)
-        })
-        .await
+    /// The figures of all shards.
+    pub(crate) async fn fleet(&self) -> Result<Fleet, QueueError> {
+        self.ask(async || Fleet::read(&self.queue).await).await
     }
 
-    /// How long the oldest row of all shards waits.
-    pub(crate) async fn oldest(&self) -> Result<Duration, QueueError> {
-        self.ask(async || {
-            let mut oldest = Duration::ZERO;
-            for shard in self.queue.shards() {
-                oldest = oldest.max(shard.oldest_age().await?.unwrap_or_default());
-            }
-            Ok(oldest)
-        })
-        .await
+    /// What all workers have asked of Redis.
+    pub(crate) fn trips(&self) -> &Trips {
+        self.queue.trips()
     }
 
     async fn ask<T>(

@@ -1,10 +1,16 @@
-//! What ties a request to its postbacks: the request id, and the W3C trace context.
+//! What ties a request to its postbacks: the request id, the W3C trace context, and when nginx began to read it.
+
+use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 
 /// The header in which nginx hands on a request's id, and in which the answer repeats it.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 const MAX_REQUEST_ID: usize = 128;
+/// The header in which nginx tells when it began to read a request.
+const REQUEST_START: &str = "x-request-start";
+/// A request that took longer to arrive is not believed to have: nginx gives up long before.
+const MAX_READING: Duration = Duration::from_secs(3600);
 
 /// A request's id: the client's or nginx's where it is fit to be one, otherwise new.
 #[derive(Debug, Clone)]
@@ -43,6 +49,32 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
     }
 }
 
+/// How long before `received` (since 1970) nginx began to read the request, milliseconds; `None`: it does not tell, or of
+/// a time that cannot be.
+///
+/// `X-Request-Start: t=SECONDS`, as many proxies write it, or with what has passed since then as nginx counts it:
+/// `t=SECONDS;elapsed=SECONDS`. Both with parts of a second, `t` since 1970.
+pub(crate) fn nginx_ms(headers: &HeaderMap, received: Duration) -> Option<u32> {
+    let mut given = headers.get_all(REQUEST_START);
+    let (text, None) = (given.next()?.to_str().ok()?, given.next()) else { return None };
+    let (told, elapsed) = text.split_once(";elapsed=").unwrap_or((text, "0"));
+    let began = seconds(told.strip_prefix("t=")?)?.checked_sub(seconds(elapsed)?)?;
+    // Whole milliseconds, as times are stored.
+    let before = received.as_millis().checked_sub(began.as_millis())?;
+    u32::try_from(before).ok().filter(|_| before <= MAX_READING.as_millis())
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number =
+        |text: &str| (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) || part.len() > 9 {
+        return None;
+    }
+    let nanos = format!("{part:0<9}").parse().ok()?;
+    Some(Duration::new(whole.parse().ok()?, nanos))
+}
+
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
@@ -70,6 +102,46 @@ mod tests {
         for id in ["", "a b", "a\"", "é", "a/b", &"x".repeat(129)] {
             check(id, false);
         }
+    }
+
+    #[test]
+    fn nginx_s_begin_is_believed_where_it_can_be() {
+        let received = Duration::from_millis(1_700_000_000_500);
+        let check = |text: &str, expect: Option<u32>| {
+            assert_eq!(nginx_ms(&headers(REQUEST_START, &[text]), received), expect, "{text}");
+        };
+        check("t=1700000000.498;elapsed=0.045", Some(47));
+        check("t=1700000000.500;elapsed=0.000", Some(0));
+        check("t=1700000000.5", Some(0));
+        check("t=1700000000", Some(500));
+        check("t=1700000000.4989", Some(2));
+        check("t=1699996400.500", Some(3_600_000));
+        // Longer ago than an hour, or yet to come.
+        check("t=1699996400.499", None);
+        check("t=1700000000.500;elapsed=3600.001", None);
+        check("t=1700000000.501", None);
+        check("t=1700000000.501;elapsed=0.001", Some(0));
+        let bad = [
+            "",
+            "t=",
+            "1700000000.498",
+            "t=-1",
+            "t=1e9",
+            "t=1700000000.",
+            "t=.5",
+            "t=99999999999999999999",
+        ];
+        for text in bad.iter().chain(&[
+            "t=1700000000;elapsed=",
+            "t=1700000000;elapsed=x",
+            "t=1;elapsed=2",
+            "t= 1",
+        ]) {
+            check(text, None);
+        }
+        let good = "t=1700000000.498";
+        assert_eq!(nginx_ms(&headers(REQUEST_START, &[good, good]), received), None);
+        assert_eq!(nginx_ms(&HeaderMap::new(), received), None);
     }
 
     #[test]

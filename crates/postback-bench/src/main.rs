@@ -1,6 +1,6 @@
 //! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), what partners in
-//! trouble cost the others (`isolation`), what requests that share a batch save (`coalesce`), and faults staged on the
-//! whole stack (`chaos`).
+//! trouble cost the others (`isolation`), what requests that share a batch save (`coalesce`), how long the operators'
+//! pages take over a full log (`pages`), and faults staged on the whole stack (`chaos`).
 //!
 //! For the demo, tests and measurements; not published. What each command does lives in its file.
 
@@ -8,6 +8,7 @@ mod chaos;
 mod coalesce;
 mod isolation;
 mod load;
+mod pages;
 mod sink;
 
 use clap::Parser;
@@ -26,6 +27,8 @@ enum Command {
     Isolation(isolation::Options),
     /// Measure what it costs and brings that small requests share a batch, on a stack of its own.
     Coalesce(coalesce::Options),
+    /// Measure how long each of the operators' pages takes over a full delivery log, on a stack of its own.
+    Pages(pages::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<()> {
             Command::Load(options) => load::run(options).await,
             Command::Isolation(options) => isolation::run(options).await,
             Command::Coalesce(options) => coalesce::run(options).await,
+            Command::Pages(options) => pages::run(options).await,
         }
     })
 }

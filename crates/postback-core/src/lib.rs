@@ -9,6 +9,7 @@ pub mod daemon_log;
 pub mod dead_letters;
 pub mod descriptors;
 pub mod endpoint;
+pub mod exposition;
 pub mod failures;
 pub mod figures;
 pub mod health;

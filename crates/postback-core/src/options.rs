@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use clap::{Arg, Command, Error, builder::TypedValueParser, error::ErrorKind};
 
 use crate::{
+    logging::LogFormat,
     queue::{Queue, QueueError},
     redis::RedisUrl,
 };
@@ -30,6 +31,14 @@ pub struct QueueOptions {
     /// How many sets of keys the fleet uses; the same number everywhere
     #[arg(long, env = "POSTBACK_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), global = true)]
     pub shards: u16,
+}
+
+/// How a daemon logs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LogOptions {
+    /// How the log is written on standard error, one entry a line; RUST_LOG sets its level
+    #[arg(long, env = "POSTBACK_LOG_FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
 }
 
 impl QueueOptions {

@@ -23,9 +23,10 @@ use thiserror::Error;
 
 use crate::{
     id::LaneId,
-    redis::{Link, RedisFailure, RedisUrl},
+    redis::{Link, RedisFailure, RedisUrl, Trip, Trips},
 };
 
+mod census;
 mod enqueue;
 mod lanes;
 mod log;
@@ -44,6 +45,7 @@ mod wakeups;
 mod work;
 
 pub use self::{
+    census::Census,
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
     log::{Record, Recorded, Sent, decode_log, encode_log},
@@ -125,6 +127,7 @@ impl QueueError {
 pub struct Queue {
     url: RedisUrl,
     link: Arc<Link>,
+    trips: Arc<Trips>,
     shards: Vec<Shard>,
 }
 
@@ -136,34 +139,38 @@ pub struct Shard {
     prefix: Arc<str>,
 }
 
+type NamedScript = (Trip, Script);
+
 struct Scripts {
-    check: Script,
-    enqueue: Script,
-    reserve: Script,
-    settle: Script,
-    beat: Script,
-    revise: Script,
-    trim: Script,
-    pause: Script,
-    limit: Script,
-    health: Script,
-    sample: Script,
+    check: NamedScript,
+    enqueue: NamedScript,
+    reserve: NamedScript,
+    settle: NamedScript,
+    beat: NamedScript,
+    revise: NamedScript,
+    trim: NamedScript,
+    pause: NamedScript,
+    limit: NamedScript,
+    health: NamedScript,
+    sample: NamedScript,
 }
 
 static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| {
-    let script = |own: &str| Script::new(&format!("{}{own}", include_str!("queue/common.lua")));
+    let script = |name, own: &str| {
+        (name, Script::new(&format!("{}{own}", include_str!("queue/common.lua"))))
+    };
     Scripts {
-        check: script(include_str!("queue/check.lua")),
-        enqueue: script(include_str!("queue/enqueue.lua")),
-        reserve: script(include_str!("queue/reserve.lua")),
-        settle: script(include_str!("queue/settle.lua")),
-        beat: script(include_str!("queue/beat.lua")),
-        revise: script(include_str!("queue/revise.lua")),
-        trim: script(include_str!("queue/trim.lua")),
-        pause: script(include_str!("queue/pause.lua")),
-        limit: script(include_str!("queue/limit.lua")),
-        health: script(include_str!("queue/health.lua")),
-        sample: script(include_str!("queue/sample.lua")),
+        check: script(Trip::Check, include_str!("queue/check.lua")),
+        enqueue: script(Trip::Enqueue, include_str!("queue/enqueue.lua")),
+        reserve: script(Trip::Reserve, include_str!("queue/reserve.lua")),
+        settle: script(Trip::Settle, include_str!("queue/settle.lua")),
+        beat: script(Trip::Beat, include_str!("queue/beat.lua")),
+        revise: script(Trip::Revise, include_str!("queue/revise.lua")),
+        trim: script(Trip::Trim, include_str!("queue/trim.lua")),
+        pause: script(Trip::Pause, include_str!("queue/pause.lua")),
+        limit: script(Trip::Limit, include_str!("queue/limit.lua")),
+        health: script(Trip::Health, include_str!("queue/health.lua")),
+        sample: script(Trip::Sample, include_str!("queue/sample.lua")),
     }
 });
 
@@ -173,10 +180,11 @@ impl Queue {
     /// # Errors
     /// When the URL needs what this build does not have.
     pub fn open(url: &RedisUrl, prefix: &str, shards: u16) -> Result<Queue, QueueError> {
-        let link = Arc::new(Link::new(url.clone())?);
+        let trips = Arc::new(Trips::default());
+        let link = Arc::new(Link::new(url.clone(), trips.clone())?);
         let shard = |s| Shard { link: link.clone(), prefix: format!("{prefix}:{{{s}}}:").into() };
         let shards = (0..shards.max(1)).map(shard).collect();
-        Ok(Queue { url: url.clone(), link, shards })
+        Ok(Queue { url: url.clone(), link, trips, shards })
     }
 
     /// The same keys over a connection of their own, so that one command does not wait behind another's reply.
@@ -184,12 +192,18 @@ impl Queue {
     /// # Errors
     /// As [`Queue::open`].
     pub fn reopen(&self) -> Result<Queue, QueueError> {
-        let link = Arc::new(Link::new(self.url.clone())?);
+        let link = Arc::new(Link::new(self.url.clone(), self.trips.clone())?);
         let shards = self
             .shards
             .iter()
             .map(|shard| Shard { link: link.clone(), prefix: shard.prefix.clone() });
-        Ok(Queue { url: self.url.clone(), shards: shards.collect(), link })
+        let (url, trips) = (self.url.clone(), self.trips.clone());
+        Ok(Queue { url, shards: shards.collect(), link, trips })
+    }
+
+    /// What this queue and those reopened from it have asked of Redis.
+    pub fn trips(&self) -> &Trips {
+        &self.trips
     }
 
     /// Every shard, in order.
@@ -266,7 +280,7 @@ impl Shard {
 
     async fn script<T: redis::FromRedisValue>(
         &self,
-        script: &Script,
+        script: &NamedScript,
         fill: impl FnOnce(&mut redis::Cmd),
     ) -> Result<T, QueueError> {
         Ok(self.link.script(script, &self.key("clock"), fill).await?)

@@ -7,6 +7,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     str::FromStr,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -18,9 +19,13 @@ use redis::{
 use thiserror::Error;
 use tokio::{sync::Mutex, time::Instant};
 
+mod trips;
 mod trouble;
 
-pub use self::trouble::Trouble;
+pub use self::{
+    trips::{Trip, Trips},
+    trouble::Trouble,
+};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_millis(900);
@@ -118,6 +123,7 @@ impl fmt::Debug for RedisUrl {
 pub struct Link {
     url: RedisUrl,
     client: Client,
+    trips: Arc<Trips>,
     state: Mutex<LinkState>,
 }
 
@@ -129,14 +135,14 @@ struct LinkState {
 }
 
 impl Link {
-    /// A link that is not yet connected.
+    /// A link that is not yet connected, and counts what it does in `trips`.
     ///
     /// # Errors
     /// When the URL needs what this build does not have.
-    pub fn new(url: RedisUrl) -> Result<Link, RedisFailure> {
+    pub fn new(url: RedisUrl, trips: Arc<Trips>) -> Result<Link, RedisFailure> {
         let client =
             Client::open(url.0.clone()).map_err(|e| RedisFailure::Refused(e.to_string()))?;
-        Ok(Link { url, client, state: Mutex::default() })
+        Ok(Link { url, client, trips, state: Mutex::default() })
     }
 
     /// Which connection is open, counted from 1; opens one when there is none.
@@ -152,7 +158,7 @@ impl Link {
     /// # Errors
     /// See [`RedisFailure`]; never sends twice.
     pub async fn run<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, RedisFailure> {
-        self.send(async |connection| command.query_async(connection).await).await
+        self.ask(Trip::Command, command).await
     }
 
     /// Runs several commands in one write.
@@ -163,7 +169,17 @@ impl Link {
         &self,
         commands: &redis::Pipeline,
     ) -> Result<T, RedisFailure> {
-        self.send(async |connection| commands.query_async(connection).await).await
+        let ask =
+            async |connection: &mut MultiplexedConnection| commands.query_async(connection).await;
+        self.send(Trip::Command, ask).await
+    }
+
+    async fn ask<T: FromRedisValue>(
+        &self,
+        kind: Trip,
+        command: &redis::Cmd,
+    ) -> Result<T, RedisFailure> {
+        self.send(kind, async |connection| command.query_async(connection).await).await
     }
 
     /// Runs a script on the slot of `key`, loading it where Redis does not have it.
@@ -172,14 +188,14 @@ impl Link {
     /// As [`Link::run`].
     pub async fn script<T: FromRedisValue>(
         &self,
-        script: &Script,
+        (kind, script): &(Trip, Script),
         key: &str,
         fill: impl FnOnce(&mut redis::Cmd),
     ) -> Result<T, RedisFailure> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(script.get_hash()).arg(1).arg(key);
         fill(&mut command);
-        let answer = self.run(&command).await;
+        let answer = self.ask(*kind, &command).await;
         if !matches!(&answer, Err(failure) if failure.kind() == "NOSCRIPT") {
             return answer;
         }
@@ -187,11 +203,11 @@ impl Link {
         let load = async |connection: &mut MultiplexedConnection| {
             script.prepare_invoke().load_async(connection).await
         };
-        self.send(load).await.map_err(|failure| match failure {
+        self.send(Trip::Command, load).await.map_err(|failure| match failure {
             RedisFailure::Lost(text) => RedisFailure::Away(self.url.to_string(), text),
             other => other,
         })?;
-        self.run(&command).await
+        self.ask(*kind, &command).await
     }
 
     /// Subscribes to channels on a connection of its own.
@@ -238,12 +254,27 @@ impl Link {
         }
     }
 
-    /// Sends something and waits for the answer.
+    /// Sends something, waits for the answer, and counts it.
     async fn send<T>(
         &self,
+        kind: Trip,
         ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, RedisFailure> {
-        let (mut connection, number) = self.connection().await?;
+        let answer = async {
+            let connected = self.connection().await?;
+            let asked = Instant::now();
+            let answer = self.exchange(connected, ask).await;
+            self.trips.took(kind, asked.elapsed().as_secs_f64());
+            answer
+        };
+        answer.await.inspect_err(|failure| self.trips.failed(kind, failure))
+    }
+
+    async fn exchange<T>(
+        &self,
+        (mut connection, number): (MultiplexedConnection, u64),
+        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, RedisFailure> {
         let mut asking = pin!(ask(&mut connection));
         // redis-rs tells a connection that was closed before from one that breaks now by nothing but this: the first
         // is found at once, before the task that writes could run. (All our programs have one thread a runtime.)

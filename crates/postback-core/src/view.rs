@@ -16,11 +16,13 @@ use crate::{
 };
 
 mod find;
+mod line;
 mod pending;
 mod recent;
 
 pub use self::{
     find::{Effort, Found},
+    line::line,
     pending::Pending,
     recent::{Listed, Recent, Wanted},
 };
@@ -143,22 +145,27 @@ fn attempt(record: &Record) -> Option<Attempt> {
     })
 }
 
-/// The `traceparent` that an attempt sent; version 1 of the log knew none.
-fn sent_traceparent(record: &Record) -> Option<String> {
+/// The `traceparent` that an attempt sent; `None`: nothing was, or version 1 of the log, which knew none, recorded it.
+pub fn sent_traceparent(record: &Record) -> Option<String> {
     let Record { request_id, id, attempt, at_ms, .. } = record;
     let given = record.traceparent.as_deref();
     let sent = |_| trace::traceparent(given, request_id, id, *attempt, *at_ms);
-    record.reserved_at_ms.map(sent)
+    record.reserved_at_ms.filter(|_| *attempt > 0).map(sent)
+}
+
+/// Where a postback stands after an attempt, the cause of its death, and when it is due again, milliseconds since 1970.
+pub fn standing(then: Recorded) -> (Standing, Option<Cause>, Option<u64>) {
+    match then {
+        Recorded::Delivered => (Standing::Delivered, None, None),
+        Recorded::Retry(at) => (Standing::Pending, None, Some(at)),
+        Recorded::Dead(cause) => (Standing::Dead, Some(cause), None),
+    }
 }
 
 /// The postback that the log's records (of one postback, oldest first) tell of.
 fn from_log(records: &[Record]) -> Option<Postback> {
     let last = records.last()?;
-    let (state, cause, due) = match last.then {
-        Recorded::Delivered => (Standing::Delivered, None, None),
-        Recorded::Retry(at) => (Standing::Pending, None, Some(at)),
-        Recorded::Dead(cause) => (Standing::Dead, Some(cause), None),
-    };
+    let (state, cause, due) = standing(last.then);
     Some(Postback {
         id: last.id.clone(),
         request_id: last.request_id.clone(),

@@ -299,7 +299,7 @@ impl Worker {
             row.die(cause, at_ms);
             // A damaged count may tell of many more than there are.
             if n < MAX_ROWS {
-                self.unsettled.record(dead.record(id.postback(n as u16)));
+                self.record(dead.record(id.postback(n as u16)));
             }
         }
         if reserved.probe {

@@ -15,13 +15,13 @@ use crate::support::{Stack, program};
 
 const SOON: Duration = Duration::from_secs(60);
 
-struct Ingest {
+pub(crate) struct Ingest {
     child: Child,
     socket: PathBuf,
 }
 
 impl Ingest {
-    fn start(stack: &Stack) -> Ingest {
+    pub(crate) fn start(stack: &Stack) -> Ingest {
         let socket = stack.redis.dir().join("ingest.sock");
         let child = program("ingest")
             .env("REDIS_URL", stack.redis.url_text())
@@ -42,7 +42,7 @@ impl Ingest {
     }
 
     /// Asks and does not wait for the answer.
-    fn write(&self, body: &Value, headers: &str) -> UnixStream {
+    pub(crate) fn write(&self, body: &Value, headers: &str) -> UnixStream {
         let body = body.to_string();
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         let head = format!(
@@ -53,7 +53,7 @@ impl Ingest {
         stream
     }
 
-    fn read(mut stream: UnixStream) -> (u16, Value) {
+    pub(crate) fn read(mut stream: UnixStream) -> (u16, Value) {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -96,7 +96,15 @@ async fn it_starts_before_redis_is_ready_only_with_it_and_counts_what_it_does() 
     stack.enqueue_numbers("/x?n={n}", 0..3).await;
     stack.until(Duration::from_secs(30), "delivery", |stats| stats.delivered == 3).await;
     let metrics = get(port, "/metrics").unwrap();
-    for line in ["postback_attempts_total{outcome=\"delivered\"} 3", "postback_in_flight 0"] {
+    for line in [
+        "postback_attempts_total{outcome=\"delivered\"} 3",
+        "postback_outcomes_total{class=\"2xx\"} 3",
+        "postback_in_flight 0",
+        "postback_ready 1",
+        "postback_response_seconds_count 3",
+        "postback_redis_seconds_count{kind=\"reserve\"} ",
+        "postback_redis_failures_total{kind=\"command\",reason=\"away\"} ",
+    ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
     child.kill().unwrap();

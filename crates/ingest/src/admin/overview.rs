@@ -149,6 +149,27 @@ impl Overview {
         }
     }
 
+    fn since_the_beginning(&self) -> String {
+        let n = numbers::grouped;
+        let Counts { accepted, delivered, dead, dropped, attempts, failed, retried, .. } =
+            self.totals;
+        format!(
+            "Since this Redis began: {} rows accepted, {} delivered, {} died, {} dropped from the dead letters; {} \
+             attempts, of which {} failed and {} were to be repeated.",
+            n(accepted),
+            n(delivered),
+            n(dead),
+            n(dropped),
+            n(attempts),
+            n(failed),
+            n(retried)
+        )
+    }
+
+    fn box_columns(&self) -> [&'static str; 8] {
+        BoxView::COLUMNS
+    }
+
     /// The row of key figures: name, figure, what more there is to say.
     fn key_figures(&self) -> Vec<(&'static str, String, String)> {
         let rate = |n: f64| format!("{}/s", numbers::count(n));

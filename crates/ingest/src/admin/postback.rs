@@ -155,6 +155,10 @@ impl Shown {
         shown::visible(&self.postback.request_id)
     }
 
+    fn host(&self) -> String {
+        shown::visible(&self.postback.host)
+    }
+
     fn traceparent(&self) -> Option<String> {
         self.postback.traceparent.as_deref().map(shown::visible)
     }
@@ -246,6 +250,10 @@ impl Tried<'_> {
 
     fn response_time(&self) -> String {
         format!("{:.1} ms", self.0.response_time_ms)
+    }
+
+    fn traceparent(&self) -> Option<String> {
+        self.0.traceparent.as_deref().map(shown::visible)
     }
 
     fn request_headers(&self) -> String {

@@ -1,6 +1,9 @@
 //! `/postbacks/{id}`: the one shape as JSON, its life for people, and what can be done with it.
 
-use postback_core::{attempt::Cause, queue::Revision};
+use postback_core::{
+    attempt::Cause,
+    queue::{Revision, Sent},
+};
 use serde_json::json;
 
 use crate::{
@@ -39,8 +42,8 @@ fn the_timeline_tells_each_attempt_and_what_came_next() {
     for text in [
         "stored in Redis",
         "attempt 1 began",
-        "attempt 1: connection refused",
-        "attempt 2: answer 503",
+        "attempt 1 settled: connection refused",
+        "attempt 2 settled: answer 503 in 12.3 ms",
         "next attempt due",
         "come back later</pre>",
         "The body went on",
@@ -51,6 +54,53 @@ fn the_timeline_tells_each_attempt_and_what_came_next() {
     ] {
         assert!(page.contains(text), "no {text} in {page}");
     }
+}
+
+#[test]
+fn the_way_of_a_request_is_told_from_nginx_on_and_its_secrets_are_not() {
+    let stage = Stage::new(&["--redact", "token"]);
+    let id = stage.row("a.com", "click-1");
+    stage.attempt(id, Came::Delivered, 200, |record| {
+        record.accepted_at_ms = record.at_ms - 100;
+        // The box's clock is a little ahead.
+        record.received_at_ms = Some(record.at_ms - 90);
+        record.nginx_at_ms = Some(record.at_ms - 93);
+        record.reserved_at_ms = Some(record.at_ms - 10);
+        record.sent = Some(Box::new(Sent {
+            headers: vec![
+                ("X-Click".into(), "click-1".into()),
+                ("Authorization".into(), "Bearer secret".into()),
+            ],
+            body: Some(r#"{"token":"secret","a":1}"#.into()),
+            truncated: false,
+        }));
+    });
+    let page = stage.page(&format!("/postbacks/{id}")).body;
+    let moments = [
+        "nginx began to read the request",
+        "ingest had it",
+        "stored in Redis",
+        "attempt 1: reserved by a worker",
+        "attempt 1 began",
+        "attempt 1 settled: answer 200 in 12.3 ms",
+        "delivered",
+    ];
+    let cell = |moment: &str| format!("<td data-label=\"Moment\">{moment}</td>");
+    let places: Vec<usize> = moments.iter().map(|m| page.find(&cell(m)).unwrap()).collect();
+    assert!(places.is_sorted(), "{page}");
+    assert!(page.contains("+0.003 s") && page.contains("−0.007 s"), "{page}");
+    assert!(page.contains("the time of their box"), "{page}");
+    for text in [
+        "X-Click: click-1\nAuthorization: ***\n",
+        "traceparent: 00-",
+        "&#34;token&#34;:&#34;***&#34;",
+    ] {
+        assert!(page.contains(text), "no {text:?} in {page}");
+    }
+    let json = stage.json(&format!("/postbacks/{id}"));
+    assert_eq!(json["attempts"][0]["request_headers"]["Authorization"], "***");
+    assert!(!page.contains("secret") && !json.to_string().contains("secret"), "{json}");
+    assert!(page.contains("headers=X-Click%3A+click-1%0AAuthorization%3A+***"), "{page}");
 }
 
 #[test]

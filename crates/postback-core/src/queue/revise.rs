@@ -138,7 +138,7 @@ impl Shard {
     }
 
     /// Drops the dead rows of the oldest of more than `most` batches, and rows that have been dead for longer than `age`:
-    /// a bounded number of them.
+    /// a bounded number of them. Entries of the delivery log and the failures' log that are older than 30 days go, too.
     ///
     /// # Errors
     /// When Redis fails.

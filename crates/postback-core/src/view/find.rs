@@ -209,7 +209,7 @@ fn place(postback: &Postback) -> (std::cmp::Reverse<String>, Option<PostbackId>)
 
 /// What the log tells of a postback that is not stored any more. One that was to be tried again was cancelled, and then
 /// dropped: the log hears of neither.
-fn over(records: &[Record]) -> Option<Postback> {
+pub(super) fn over(records: &[Record]) -> Option<Postback> {
     let mut postback = from_log(records)?;
     if postback.state == Standing::Pending {
         (postback.state, postback.due_at) = (Standing::Dead, None);

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Postback, Standing, from_log, time_text};
+use super::{Postback, Standing, find::over, time_text};
 use crate::{
     attempt::Cause,
     endpoint::Method,
@@ -126,31 +126,47 @@ impl Queue {
         is_first: bool,
     ) -> Result<Vec<Listed>, QueueError> {
         let rows = self.rows_of(&records).await?;
+        let is_gone = |(logged, row): &(&Logged, &Option<_>)| {
+            row.is_none() && matches!(logged.record.then, Recorded::Retry(_))
+        };
+        let gone: Vec<&Logged> =
+            records.iter().zip(&rows).filter(is_gone).map(|(logged, _)| logged).collect();
+        // Behind the first page such a one was tried again since: that was told further up.
+        let mut ended = if is_first { self.ended(&gone).await? } else { HashMap::new() };
         let mut latest = Vec::with_capacity(records.len());
-        for (logged, row) in records.into_iter().zip(rows) {
-            let record = &logged.record;
-            let Some(mut postback) = from_log(std::slice::from_ref(record)) else { continue };
+        for (mut logged, row) in records.into_iter().zip(rows) {
             match row {
-                // Tried again since: that was told further up.
-                Some((row, _)) if row.attempts > record.attempt => continue,
-                Some((row, due_ms)) => stand(&mut postback, &row, due_ms),
-                None if matches!(record.then, Recorded::Retry(_)) => {
-                    // Over since. Further up only if that was before the first page was read.
-                    let whole = match record.id.parse() {
-                        Ok(id) if is_first => self.postback(id).await?,
-                        _ => None,
-                    };
-                    let Some(whole) = whole else { continue };
-                    postback = Postback {
-                        attempts: whole.attempts.into_iter().rev().take(1).collect(),
-                        ..whole
-                    };
+                Some((row, _)) if row.attempts > logged.record.attempt => continue,
+                None if matches!(logged.record.then, Recorded::Retry(_)) => {
+                    let Some(last) = ended.remove(&logged.record.id) else { continue };
+                    logged = last;
                 }
-                None => {}
+                _ => {}
             }
-            latest.push(Listed { postback, attempts: record.attempt, at_ms: logged.settled_ms });
+            let Some(mut postback) = over(std::slice::from_ref(&logged.record)) else { continue };
+            if let Some((row, due_ms)) = row {
+                stand(&mut postback, &row, due_ms);
+            }
+            let (attempts, at_ms) = (logged.record.attempt, logged.settled_ms);
+            latest.push(Listed { postback, attempts, at_ms });
         }
         Ok(latest)
+    }
+
+    /// The last word of the log on postbacks that are not stored any more: it may have come after the page was read.
+    async fn ended(&self, gone: &[&Logged]) -> Result<HashMap<String, Logged>, QueueError> {
+        let Some(since_ms) = gone.iter().map(|logged| logged.settled_ms).min() else {
+            return Ok(HashMap::new());
+        };
+        let asked: HashSet<String> = gone.iter().map(|logged| logged.record.id.clone()).collect();
+        let scan = Scan { since_ms: Some(since_ms), most: usize::MAX, ..Scan::default() };
+        let page =
+            self.scan(&scan, move |logged| asked.contains(&logged.record.id).then_some(logged));
+        let mut ended = HashMap::new();
+        for logged in page.await?.found {
+            ended.entry(logged.record.id.clone()).or_insert(logged);
+        }
+        Ok(ended)
     }
 
     /// How the records' rows stand now, and when they are due.

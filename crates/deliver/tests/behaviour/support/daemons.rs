@@ -55,7 +55,7 @@ impl Daemons {
             .env("REDIS_URL", ingest_url)
             .env("POSTBACK_SHARDS", &shards)
             .arg(format!("--listen=unix:{}", dir.join("ingest.sock").display()))
-            .args(["--admin-listen", "127.0.0.1:0"])
+            .arg(format!("--admin-listen=unix:{}", dir.join("admin.sock").display()))
             .stderr(log("ingest.log"))
             .spawn()
             .expect("ingest starts");
@@ -98,9 +98,16 @@ impl Daemons {
     /// The same with more header lines.
     pub(crate) fn post_with(&self, path: &str, n: u32, headers: &str) -> Answer {
         let url = format!("http://127.0.0.1:{}{path}", self.stack.port);
-        let body = format!(
-            r#"{{"endpoint":{{"method":"GET","url":"{url}?n={{n}}"}},"data":[{{"n":{n}}}]}}"#
-        );
+        self.post_body(
+            &format!(
+                r#"{{"endpoint":{{"method":"GET","url":"{url}?n={{n}}"}},"data":[{{"n":{n}}}]}}"#
+            ),
+            headers,
+        )
+    }
+
+    /// Posts a request as it is.
+    pub(crate) fn post_body(&self, body: &str, headers: &str) -> Answer {
         let head = "POST /ingest HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n";
         let length = body.len();
         let request = format!("{head}{headers}Content-Length: {length}\r\n\r\n{body}");
@@ -110,6 +117,16 @@ impl Daemons {
 
     pub(crate) fn ingest_get(&self, path: &str) -> Option<Answer> {
         exchange(UnixStream::connect(self.socket()).ok()?, &get(path))
+    }
+
+    /// An operators' page as JSON.
+    pub(crate) fn page(&self, path: &str) -> serde_json::Value {
+        let socket = self.stack.redis.dir().join("admin.sock");
+        let request = get(path).replacen("Host: x", "Host: x\r\nAccept: application/json", 1);
+        let answer = exchange(UnixStream::connect(socket).expect("ingest listens"), &request);
+        let text = answer.expect("an answer").text;
+        let (_, body) = text.split_once("\r\n\r\n").expect("a head");
+        serde_json::from_str(body).expect("JSON")
     }
 
     pub(crate) fn deliver_get(&self, path: &str) -> Option<Answer> {

@@ -64,29 +64,41 @@ impl BoxView {
         }
     }
 
-    /// The cells of its line in the table: name of the column, and what is in it.
-    pub(super) fn cells(&self) -> Vec<(&'static str, String)> {
+    /// The columns of the boxes' table, after the name.
+    pub(super) const COLUMNS: [&'static str; 8] = [
+        "CPU",
+        "Load",
+        "Memory",
+        "Swap",
+        "Network in",
+        "Network out",
+        "nginx connections",
+        "Last seen",
+    ];
+
+    /// Its line in that table, each cell with its column's name.
+    pub(super) fn cells(&self) -> impl Iterator<Item = (&'static str, String)> {
         let of = |used: u64, all: u64| {
             format!("{} of {}", numbers::bytes(used as f64), numbers::bytes(all as f64))
         };
         let rate = |n: u64| format!("{}/s", numbers::bytes(n as f64));
-        let mut cells = Vec::new();
-        if let Some(latest) = &self.latest {
-            cells = vec![
-                ("CPU", format!("{} of {}", numbers::percent(latest.cpu), latest.cores)),
-                ("Load", numbers::count(latest.load)),
-                ("Memory", of(latest.memory_used_bytes, latest.memory_bytes)),
-                ("Swap", of(latest.swap_used_bytes, latest.swap_bytes)),
-                ("Network in", rate(latest.network_in_bytes_per_second)),
-                ("Network out", rate(latest.network_out_bytes_per_second)),
-            ];
-        }
-        if let Some(NginxView { active, reading, writing, waiting }) = &self.nginx {
-            let text =
-                format!("{active} ({reading} reading, {writing} writing, {waiting} waiting)");
-            cells.push(("nginx connections", text));
-        }
-        cells
+        let health = self.latest.as_ref().map(|latest| {
+            [
+                format!("{} of {}", numbers::percent(latest.cpu), latest.cores),
+                numbers::count(latest.load),
+                of(latest.memory_used_bytes, latest.memory_bytes),
+                of(latest.swap_used_bytes, latest.swap_bytes),
+                rate(latest.network_in_bytes_per_second),
+                rate(latest.network_out_bytes_per_second),
+            ]
+        });
+        let health = health.unwrap_or_else(|| std::array::from_fn(|_| "–".to_owned()));
+        let nginx = self.nginx.as_ref().map_or("–".to_owned(), |nginx| {
+            let NginxView { active, reading, writing, waiting } = nginx;
+            format!("{active}: {reading} reading, {writing} writing, {waiting} waiting")
+        });
+        let cells = health.into_iter().chain([nginx, self.seen_at.clone()]);
+        BoxView::COLUMNS.into_iter().zip(cells)
     }
 }
 

@@ -24,20 +24,17 @@ pub(super) struct Moment {
 /// The moments, as far as they are known.
 pub(super) fn of(postback: &Postback) -> Vec<Moment> {
     let mut moments: Vec<(String, Option<u64>)> = Vec::new();
-    let mut add = |what: &str, at: Option<&str>| {
-        moments.extend(at.and_then(ms).map(|at| (what.to_owned(), Some(at))));
+    let mut add = |what: String, at: Option<&str>| {
+        moments.extend(at.and_then(ms).map(|at| (what, Some(at))));
     };
-    add("nginx began to read the request", postback.nginx_at.as_deref());
-    add("ingest had it", postback.received_at.as_deref());
-    add("stored in Redis", Some(&postback.accepted_at));
+    add("nginx began to read the request".to_owned(), postback.nginx_at.as_deref());
+    add("ingest had it".to_owned(), postback.received_at.as_deref());
+    add("stored in Redis".to_owned(), Some(&postback.accepted_at));
     for (number, attempt) in (1..).zip(&postback.attempts) {
-        add(&format!("attempt {number}: reserved by a worker"), attempt.reserved_at.as_deref());
-        add(&format!("attempt {number} began"), Some(&attempt.at));
-        let began = ms(&attempt.at);
-        let took = attempt.response_time_ms.max(0.0).round() as u64;
-        let over = began.map(|began| time_text(began + took));
-        add(&format!("attempt {number}: {}", came_of(attempt)), over.as_deref());
-        add(&format!("attempt {number} settled"), attempt.settled_at.as_deref());
+        let mut add = |what: &str, at| add(format!("attempt {number}{what}"), at);
+        add(": reserved by a worker", attempt.reserved_at.as_deref());
+        add(" began", Some(&attempt.at));
+        add(&format!(" settled: {}", came_of(attempt)), attempt.settled_at.as_deref());
     }
     moments.extend(next(postback));
     let first = moments.iter().find_map(|(_, at)| *at);
@@ -46,7 +43,7 @@ pub(super) fn of(postback: &Postback) -> Vec<Moment> {
 
 fn came_of(attempt: &Attempt) -> String {
     match (attempt.status, &attempt.error) {
-        (Some(status), _) => format!("answer {status}"),
+        (Some(status), _) => format!("answer {status} in {:.1} ms", attempt.response_time_ms),
         (None, Some(error)) => shown::brief(error, ERROR),
         (None, None) => "no answer".to_owned(),
     }

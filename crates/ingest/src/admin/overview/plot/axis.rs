@@ -74,7 +74,7 @@ fn unit(max: f64, format: Format) -> f64 {
         Format::Bytes => &[1_099_511_627_776.0, 1_073_741_824.0, 1_048_576.0, 1024.0],
         _ => &[],
     };
-    units.iter().copied().find(|unit| max >= 2.0 * unit).unwrap_or(1.0)
+    units.iter().copied().find(|unit| max >= *unit).unwrap_or(1.0)
 }
 
 /// From where to where the figures go, as powers of ten, and the labels.
@@ -131,6 +131,7 @@ mod tests {
         check(37.0, Format::Rate, 40.0, &["0/s", "10/s", "20/s", "30/s", "40/s"]);
         check(1.0, Format::Count, 1.0, &["0", "1"]);
         check(270.0, Format::Seconds, 360.0, &["0 s", "2 m", "4 m", "6 m"]);
+        check(90.0, Format::Seconds, 90.0, &["0 s", "30 s", "1 m", "1.5 m"]);
         check(3_000_000_000.0, Format::Bytes, 3_221_225_472.0, &["0 B", "1 GiB", "2 GiB", "3 GiB"]);
         check(0.02, Format::Percent, 1.0, &["0 %", "50 %", "100 %"]);
     }
