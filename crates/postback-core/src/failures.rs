@@ -19,6 +19,8 @@ use crate::{
 
 /// So many groups are told apart; what comes beyond is counted together.
 pub const MOST_GROUPS: usize = 1000;
+/// So many texts are remembered as they came, each with its group.
+const KNOWN: usize = 4096;
 /// So many postbacks of a group are named.
 pub const SAMPLES: usize = 3;
 
@@ -63,8 +65,11 @@ pub struct Groups {
     seen: HashSet<u64>,
     hasher: RandomState,
     others: Others,
-    /// Where the next key is put together.
+    /// The groups of texts as they came.
+    known: HashMap<String, usize>,
+    /// Where the next keys are put together.
     key: String,
+    word_for_word: String,
 }
 
 /// What a group is told apart by.
@@ -89,29 +94,45 @@ impl Kind {
 impl Groups {
     /// Takes in a record; one that tells of no failure counts nothing.
     pub fn add(&mut self, record: &Record) {
-        self.key.clear();
-        let Some(cause) = kind(record, &mut self.key) else { return };
-        let end = self.key.len();
-        self.key.push('\0');
-        self.key.push_str(&record.host);
-        self.key.push('\0');
-        self.key.push_str(cause.name());
-        let number = match self.numbers.get(&self.key) {
-            Some(number) => *number,
-            None if self.groups.len() == MOST_GROUPS => {
-                self.others.attempts += 1;
-                self.others.last_ms = self.others.last_ms.max(record.at_ms);
-                return;
-            }
-            None => {
-                let error = self.key[..end].to_owned();
-                self.groups.push(Group::new(cause, error, record));
-                self.numbers.insert(self.key.clone(), self.groups.len() - 1);
-                self.groups.len() - 1
-            }
+        let death = match record.then {
+            Recorded::Delivered => return,
+            Recorded::Retry(_) => u8::MAX,
+            Recorded::Dead(cause) => cause as u8,
         };
+        // Most failures come again word for word.
+        self.word_for_word.clear();
+        let error = record.error.as_deref().unwrap_or_default();
+        self.word_for_word.extend([error, "\0", &record.host, "\0"]);
+        self.word_for_word.extend([char::from(death), char::from(u8::from(record.status > 0))]);
+        let known = self.known.get(&self.word_for_word).copied();
+        let Some(number) = known.or_else(|| self.number(record)) else {
+            self.others.attempts += 1;
+            self.others.last_ms = self.others.last_ms.max(record.at_ms);
+            return;
+        };
+        if known.is_none() && self.known.len() < KNOWN {
+            self.known.insert(self.word_for_word.clone(), number);
+        }
         let is_new = self.seen.insert(self.hasher.hash_one((number, &record.id)));
         self.groups[number].count(record, is_new);
+    }
+
+    /// The group of a failure, a new one where there is room for it.
+    fn number(&mut self, record: &Record) -> Option<usize> {
+        self.key.clear();
+        let cause = kind(record, &mut self.key)?;
+        let end = self.key.len();
+        self.key.extend(["\0", &record.host, "\0", cause.name()]);
+        if let Some(number) = self.numbers.get(&self.key) {
+            return Some(*number);
+        }
+        if self.groups.len() == MOST_GROUPS {
+            return None;
+        }
+        let error = self.key[..end].to_owned();
+        self.groups.push(Group::new(cause, error, record));
+        self.numbers.insert(self.key.clone(), self.groups.len() - 1);
+        Some(self.groups.len() - 1)
     }
 
     /// The groups, those of most attempts first, and what is beyond them.

@@ -31,3 +31,4 @@ pub mod testing;
 pub mod trace;
 pub mod value;
 pub mod view;
+pub mod when;

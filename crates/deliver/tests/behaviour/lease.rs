@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use postback_core::queue::LEASE;
+use postback_core::{queue::LEASE, when::When};
 
 use crate::support::{Seen, Stack};
 
@@ -80,4 +80,27 @@ async fn a_daemon_frozen_past_its_lease_sends_nothing_more_of_what_it_held() {
     assert_eq!(seen.len(), before.len(), "it sent after its lease had ended");
     // In flight at the freeze, and the outcomes of 10 ms: one more on each connection.
     assert!(repeats(&seen) <= 16, "{} repeats", repeats(&seen));
+}
+
+#[tokio::test]
+async fn a_beat_tells_since_when_the_process_runs_and_which_lanes_are_busy() {
+    let mut stack = Stack::start();
+    let id = stack.enqueue_numbers("/slow/20000?n={n}", 0..3).await[0].id;
+    stack.deliver(&[]);
+    let busy = format!("{}:3", id.lane());
+    let shard = &stack.queue.shards()[0];
+    let since = Instant::now();
+    let figures = loop {
+        let workers = shard.workers().await.unwrap();
+        let told = workers.into_iter().map(|worker| worker.figures);
+        if let Some(figures) = told.into_iter().find(|told| told.get("lanes") == Some(&busy)) {
+            break figures;
+        }
+        assert!(since.elapsed() < SOON, "no beat told of three requests in flight");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let since_1970 = UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    let began_ms = figures["since"].parse::<When>().unwrap().ms(since_1970);
+    assert!(since_1970 - began_ms < SOON.as_millis() as u64, "{figures:?}");
+    assert_eq!(figures["in_flight"], "3");
 }

@@ -73,6 +73,9 @@ struct Shown {
     first_seen: String,
     last_seen: String,
     samples: Vec<String>,
+    /// The error without its cause, which is shown beside it.
+    #[serde(skip)]
+    text: Text,
     #[serde(skip)]
     requests_link: String,
     #[serde(skip)]
@@ -172,6 +175,12 @@ async fn group(queue: &Queue, question: &Question) -> Result<Answer, QueueError>
         stream: Stream::Errors,
         since_ms: Some(question.since_ms),
         until_ms: question.until_ms,
+        // Entries that do not name the host need not be decoded.
+        text: question
+            .hosts
+            .as_ref()
+            .filter(|hosts| hosts.len() == 1)
+            .map(|hosts| hosts[0].clone()),
         most: usize::MAX,
         budget: BUDGET,
         ..Scan::default()
@@ -214,6 +223,7 @@ impl Shown {
         Shown {
             requests_link: link("/requests", fields.clone()),
             dead_link: link("/dead", fields),
+            text: short(&group.error, cause).to_owned().into(),
             cause: group.cause,
             error: group.error.into(),
             host: group.host.clone().into(),
@@ -225,4 +235,8 @@ impl Shown {
             samples: group.samples,
         }
     }
+}
+
+fn short<'a>(error: &'a str, cause: &str) -> &'a str {
+    error.strip_prefix(cause).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(error)
 }

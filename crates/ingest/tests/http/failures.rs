@@ -130,3 +130,40 @@ async fn hostile_error_texts_are_inert() {
     assert!(counted.body.contains("1 dead row in 1 batch"), "{counted:?}");
     check(&counted);
 }
+
+/// `cargo test --release -p ingest --test http hundred_thousand -- --ignored --nocapture` tells the figures.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn a_hundred_thousand_failures_on_a_page() {
+    let (redis, front) = front(&["--client-rate", "none"]);
+    let fleet = Fleet::start(&redis, &[]).await;
+    let refs: Vec<_> = (0..2000).map(|n| format!("click-{n}")).collect();
+    let refs: Vec<_> = refs.iter().map(String::as_str).collect();
+    for n in 0..50 {
+        store(&front, &format!("h{n}.com"), &refs);
+        let error = format!("connect: 10.1.2.{n}:80: connection refused (os error 111)");
+        assert_eq!(fleet.fail(Cause::Connect, 0, &error).await.len(), 2000);
+    }
+    let measure = |what: &str, work: &dyn Fn()| {
+        let mut times: Vec<_> = (0..5)
+            .map(|_| {
+                let since = std::time::Instant::now();
+                work();
+                since.elapsed()
+            })
+            .collect();
+        times.sort();
+        eprintln!("{what}: {:.0?} (5 times: {times:.0?})", times[2]);
+    };
+    measure("/errors over 100,000 failures", &|| assert_eq!(groups(&front, "").len(), 50));
+    measure("one host's", &|| assert_eq!(groups(&front, "host=h7.com").len(), 1));
+    let group = groups(&front, "host=h7.com")[0].clone();
+    measure("a group of 2,000 counted", &|| {
+        assert_eq!(replay(&front, &group, &[], AS_JSON).json()["rows"], 2000);
+    });
+    measure("all dead rows counted", &|| {
+        assert_eq!(act(&front, "/dead/replay", &[], AS_JSON).json()["rows"], 100_000);
+    });
+    measure("/dead", &|| assert_eq!(look(&front, "/dead", HTML).status, 200));
+    measure("/hosts", &|| assert_eq!(look(&front, "/hosts", HTML).status, 200));
+}

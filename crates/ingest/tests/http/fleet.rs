@@ -41,11 +41,23 @@ impl Fleet {
 
     /// Has every row that is ready die of this with its first attempt; returns the rows' ids.
     pub(crate) async fn fail(&self, cause: Cause, status: u16, error: &str) -> Vec<String> {
+        let mut ids = vec![];
+        loop {
+            let some = self.fail_some(cause, status, error).await;
+            if some.is_empty() {
+                return ids;
+            }
+            ids.extend(some);
+        }
+    }
+
+    /// About as many as a worker settles at a time.
+    async fn fail_some(&self, cause: Cause, status: u16, error: &str) -> Vec<String> {
         let shard = &self.queue.shards()[0];
         let ask = Reserve {
             worker: "w",
-            rows: 10_000,
-            batches: 200,
+            rows: 1024,
+            batches: 100,
             held: 0,
             of_lane: 10_000,
             wants: &[],

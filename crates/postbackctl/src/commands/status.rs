@@ -8,7 +8,7 @@ use std::{
 use clap::{CommandFactory as _, error::ErrorKind};
 use postback_core::{
     policy::parse_duration,
-    queue::{Queue, Span, Stats, WorkerInfo},
+    queue::{PastSteps, Queue, Span, Stats, WorkerInfo},
     view::time_text,
 };
 use serde::Serialize;
@@ -154,7 +154,7 @@ fn print_workers(workers: &[Worker], output: &mut Output) -> anyhow::Result<()> 
 async fn gather(queue: &Queue) -> anyhow::Result<Status> {
     let (mut sum, mut paused, mut oldest) = (Stats::default(), None, None::<f64>);
     let mut workers = Vec::new();
-    let minutes = queue.minutes(Span::Hour).await?;
+    let minutes = queue.minutes(Span::Hour, &PastSteps::default()).await?;
     let (now_ms, recent) = (minutes.now_ms, minutes.recent);
     for shard in queue.shards() {
         let stats = shard.stats().await?;

@@ -145,7 +145,7 @@ async fn died(
         since_ms,
         until_ms,
         // Entries that do not name the host need not be decoded.
-        text: Some(host.clone()),
+        text: Some(host.clone()).filter(|host| !host.is_empty()),
         most: DEATHS,
         budget: Budget { records: usize::MAX, time: PATIENCE },
         ..Scan::default()

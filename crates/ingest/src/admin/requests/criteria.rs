@@ -5,6 +5,7 @@ use postback_core::{
     operate,
     queue::Place,
     view::{Postback, Standing, Wanted, time_text},
+    when::When,
 };
 use serde::Deserialize;
 
@@ -93,7 +94,7 @@ impl Criteria {
             hosts.dedup();
             Ok(hosts)
         })?;
-        let time = |text: &str| operate::time(text).map(|when| when.ms(now_ms));
+        let time = |text: &str| Ok(text.parse::<When>()?.ms(now_ms));
         Ok(Criteria {
             text: field("q", query.get("q"), |text| {
                 let fits = text.len() <= TEXT;
