@@ -168,14 +168,17 @@ impl Shard {
     }
 
     /// By the clock of the log's entries a time that is not after this one by the fleet's clock, both milliseconds since
-    /// 1970: the log goes by Redis's bare time, to which the fleet's adds an offset that only grows.
+    /// 1970: the log goes by Redis's bare time, to which the fleet's adds an offset that only grows. Until a beat has put
+    /// that right the fleet's time stands still while the log's goes on: so it is two beats less.
     ///
     /// # Errors
     /// When Redis fails.
     pub async fn logged_from_ms(&self, fleet_ms: u64) -> Result<u64, QueueError> {
         let ask = redis::cmd("HGET").arg(self.key("clock")).arg("offset").to_owned();
         let offset: Option<i64> = self.link.run(&ask).await?;
-        Ok(fleet_ms.saturating_sub(u64::try_from(offset.unwrap_or_default()).unwrap_or_default()))
+        let offset = u64::try_from(offset.unwrap_or_default()).unwrap_or_default();
+        let still = 2 * super::BEAT_EVERY.as_millis() as u64;
+        Ok(fleet_ms.saturating_sub(offset.saturating_add(still)))
     }
 
     /// Why and since when the fleet is paused, if it is.
