@@ -1,13 +1,13 @@
 //! `hosts`: the lanes, what waits in them, their rates and breakers.
 
 use postback_core::{
+    operate::rate_text,
     queue::{LaneInfo, Queue},
     view::time_text,
 };
 use serde::Serialize;
 use serde_json::json;
 
-use super::limit::rate_text;
 use crate::output::{Column, Output, Table};
 
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use std::{env, fs};
 
-use postback_core::{queue::Queue, view::time_text};
+use postback_core::{operate, queue::Queue};
 use serde_json::json;
 
 use crate::output::Output;
@@ -26,14 +26,7 @@ Examples:
   postbackctl resume";
 
 pub(crate) async fn pause(queue: &Queue, args: &Args, output: &mut Output) -> anyhow::Result<bool> {
-    let now = time_text(queue.shards()[0].now_ms().await?);
-    let mut text = format!("by {} since {now}", who());
-    if !args.reason.is_empty() {
-        text = format!("{text}: {}", args.reason);
-    }
-    for shard in queue.shards() {
-        shard.pause(&text).await?;
-    }
+    let text = operate::pause(queue, &who(), &args.reason).await?;
     if output.is_json() {
         output.document(&json!({ "paused": text }))?;
     } else {

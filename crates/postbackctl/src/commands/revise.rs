@@ -1,30 +1,15 @@
 //! `dead replay`, `dead drop` and `cancel`: count first, and act with `--yes`.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use postback_core::{
+    operate::{self, Acting, counted, words},
     queue::{Queue, Revision},
-    select::{self, Selection},
+    select,
 };
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
-use super::{
-    filter::{DeadFilter, Filter},
-    limit::{Rate, rate},
-};
+use super::filter::{DeadFilter, Filter};
 use crate::output::{Output, Progress};
-
-/// Rows that workers hold are tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
-/// Given up when nothing could be revised for so long.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The same at a rate: a worker holds a batch for as long as the rows take that were just replayed, 60 s at most.
-const RATE_PATIENCE: Duration = Duration::from_secs(75);
-
-/// At a rate, rows go out in portions this far apart.
-const PORTION: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = CANCEL_EXAMPLES)]
@@ -61,7 +46,7 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     args: DropArgs,
     /// At most so many rows in a time, such as 100/s [default: all at once]
-    #[arg(long, value_parser = replay_rate)]
+    #[arg(long, value_parser = operate::replay_rate)]
     rate: Option<f64>,
 }
 
@@ -71,13 +56,6 @@ Examples:
   postbackctl dead replay --host partner.example --since 2h
   postbackctl dead replay --host partner.example --since 2h --rate 100/s --yes
   postbackctl dead replay --status 503 --yes";
-
-fn replay_rate(text: &str) -> Result<f64, String> {
-    match rate(text) {
-        Ok(Rate(Some(rate))) if rate > 0.0 => Ok(rate),
-        _ => Err("must be a rate such as 100/s, 30/m or 10/h".to_owned()),
-    }
-}
 
 pub(crate) async fn replay(
     queue: &Queue,
@@ -118,22 +96,21 @@ async fn run(
     let count = |batches: usize| progress.show(batches as u64, None, "batches looked at");
     let selected = queue.select(revision, filter, count).await;
     progress.end();
-    let mut selection = selected?;
+    let selection = selected?;
+    let (rows, batches, held) = (selection.rows, selection.batches, selection.held);
     let (mut changed, mut passed_over) = (0, 0);
     if let Some(rate) = act {
-        let acted = revise(queue, &mut selection, rate, &mut progress, &mut changed).await;
+        let mut acting = Acting::new(selection, rate);
+        let acted = revise(queue, &mut acting, &mut progress, &mut changed).await;
         progress.end();
         acted.with_context(|| {
-            format!(
-                "stopped after {changed} of {} rows; the command can be repeated",
-                selection.rows
-            )
+            format!("stopped after {changed} of {rows} rows; the command can be repeated")
         })?;
-        passed_over = selection.passed_over();
+        passed_over = acting.selection().passed_over();
     }
     if output.is_json() {
         output.document(&json!({
-            "rows": selection.rows, "batches": selection.batches, "held": selection.held,
+            "rows": rows, "batches": batches, "held": held,
             "acted": act.is_some(), "changed": changed, "passed_over": passed_over,
         }))?;
         return Ok(passed_over == 0);
@@ -147,9 +124,7 @@ async fn run(
             output.line(&format!("{rows} {why}"))?;
         }
     } else {
-        let (rows, batches) =
-            (counted(selection.rows, kind, "row"), counted(selection.batches, "", "batch"));
-        let held = selection.held;
+        let (rows, batches) = (counted(rows, kind, "row"), counted(batches, "", "batch"));
         let held =
             if held > 0 { format!(", {held} of them with workers now") } else { String::new() };
         output.line(&format!("{rows} in {batches}{held}"))?;
@@ -158,79 +133,16 @@ async fn run(
     Ok(passed_over == 0)
 }
 
-fn words(revision: Revision) -> (&'static str, &'static str) {
-    match revision {
-        Revision::Replay => ("dead ", "replayed"),
-        Revision::Drop => ("dead ", "dropped"),
-        Revision::Cancel => ("pending ", "cancelled"),
-    }
-}
-
-fn counted(n: u64, kind: &str, thing: &str) -> String {
-    let ending = match (n, thing) {
-        (1, _) => "",
-        (_, "batch") => "es",
-        _ => "s",
-    };
-    format!("{n} {kind}{thing}{ending}")
-}
-
-/// Revises the selection, at a rate (rows a second) if one is given; `changed` counts the rows.
+/// Revises what was selected to its end; `changed` counts the rows.
 async fn revise(
     queue: &Queue,
-    selection: &mut Selection,
-    rate: Option<f64>,
+    acting: &mut Acting,
     progress: &mut Progress,
     changed: &mut u64,
 ) -> anyhow::Result<()> {
-    let mut credit = Credit { rate, rows: 1.0, at: Instant::now() };
-    let patience = if rate.is_some() { RATE_PATIENCE } else { PATIENCE };
-    let mut last = Instant::now();
-    loop {
-        while !selection.is_over() && credit.whole() > 0 {
-            let rows = selection.step(queue, credit.whole()).await?;
-            credit.spend(rows);
-            *changed += rows;
-            if rows > 0 {
-                last = Instant::now();
-            }
-            progress.show(*changed, Some(selection.rows), "rows");
-        }
-        if selection.is_over() {
-            if selection.passed_over() == 0 || last.elapsed() > patience {
-                return Ok(());
-            }
-            sleep(AGAIN).await;
-            selection.try_again();
-        } else {
-            sleep(PORTION).await;
-        }
-        credit.grow();
+    while let Some(rows) = acting.go_on(queue).await? {
+        *changed += rows;
+        progress.show(*changed, Some(acting.selection().rows), "rows");
     }
-}
-
-/// How many rows may be replayed by now. What is not used is kept for a portion, not for later.
-struct Credit {
-    rate: Option<f64>,
-    rows: f64,
-    at: Instant,
-}
-
-impl Credit {
-    fn whole(&self) -> usize {
-        if self.rate.is_some() { self.rows as usize } else { usize::MAX }
-    }
-
-    fn spend(&mut self, rows: u64) {
-        self.rows -= rows as f64;
-    }
-
-    fn grow(&mut self) {
-        let gone = self.at.elapsed().as_secs_f64();
-        self.at = Instant::now();
-        if let Some(rate) = self.rate {
-            let most = (2.0 * PORTION.as_secs_f64() * rate).max(1.0);
-            self.rows = (self.rows + gone * rate).min(most);
-        }
-    }
+    Ok(())
 }
