@@ -20,7 +20,7 @@ mod try_it;
 mod workers;
 
 use actix_web::{
-    Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
+    Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder, ResponseError,
     http::{StatusCode, header},
     middleware::from_fn,
     web,
@@ -34,6 +34,9 @@ use crate::problem::Problem;
 
 /// The content type of pages.
 pub(crate) const HTML: &str = "text/html; charset=utf-8";
+
+/// The longest form, in bytes: a page of ticked rows takes 3 KiB.
+const FORM: usize = 16 * 1024;
 
 /// What is in the navigation: path and name.
 const PLACES: [(&str, &str); 7] = [
@@ -56,6 +59,8 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
         web::scope("")
             .wrap(from_fn(guard::guard))
             .app_data(web::Data::new(PastSteps::default()))
+            .app_data(web::QueryConfig::default().error_handler(|error, _| unread(&error)))
+            .app_data(form(FORM))
             .service(read("/", overview::overview))
             .service(read("/assets/style.css", assets::style))
             .service(read("/assets/live.js", assets::script))
@@ -77,11 +82,23 @@ pub(crate) fn pages(config: &mut web::ServiceConfig) {
             .service(act("/workers/resume", workers::resume))
             .service(
                 read("/try", try_it::form)
-                    .app_data(web::FormConfig::default().limit(try_it::MOST))
+                    .app_data(form(try_it::MOST))
                     .route(web::post().to(try_it::act)),
             )
             .default_service(web::to(missing)),
     );
+}
+
+/// How forms are read, up to so many bytes.
+fn form(most: usize) -> web::FormConfig {
+    web::FormConfig::default().limit(most).error_handler(|error, _| unread(&error))
+}
+
+/// A query or a form that cannot be read: what the extractor found wrong with it.
+fn unread(error: &(impl ResponseError + 'static)) -> actix_web::Error {
+    let status = error.status_code();
+    let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "bad_request" };
+    Problem::new(status, code, error).into()
 }
 
 /// A path that is only read.

@@ -23,7 +23,9 @@ use crate::{
 };
 
 /// What is neither counted nor guarded, by its exact path: balancers and scrapers look here.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// Likewise where clients come in. Elsewhere there is no such path, and being told so is for those who may come in.
+const DOCUMENT: &str = "/openapi.json";
 
 /// What a listener asks of its requests.
 pub(crate) struct Door {
@@ -89,7 +91,8 @@ pub(crate) fn admit(request: &ServiceRequest) -> Result<(), Problem> {
     let Some(door) = request.app_data::<web::Data<Door>>() else {
         return Err(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR));
     };
-    if OPEN.contains(&request.path()) {
+    let path = request.path();
+    if OPEN.contains(&path) || (path == DOCUMENT && !door.reading) {
         return Ok(());
     }
     door.throttle(request)?;

@@ -41,10 +41,8 @@ pub(super) async fn guard(
             look(&request).await;
             next.call(request).await?.map_into_boxed_body()
         }
-        Err(problem) => {
-            let response = HttpResponse::from_error(problem);
-            request.into_response(response)
-        }
+        // Not `into_response`, which would forget the problem and with it why.
+        Err(problem) => request.error_response(problem),
     };
     if let Some(refusal) = refusal(&response) {
         response = response.into_response(refusal);
@@ -118,14 +116,7 @@ fn refusal(response: &ServiceResponse) -> Option<HttpResponse> {
         return None;
     }
     let own = response.response().error().and_then(|error| error.as_error::<Problem>());
-    let detail = own.map_or_else(
-        || match response.response().error() {
-            // A query or a form that cannot be read: the extractor says what is wrong with it.
-            Some(error) => error.to_string(),
-            None => String::new(),
-        },
-        |problem| problem.detail().to_owned(),
-    );
+    let detail = own.map_or_else(String::new, |problem| problem.detail().to_owned());
     let page = Refusal {
         status: status.as_u16(),
         title: status.canonical_reason().unwrap_or_default(),

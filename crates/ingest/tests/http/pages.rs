@@ -87,6 +87,36 @@ fn another_sites_page_cannot_act() {
     check("Origin: null\r\n", 403);
     check("Sec-Fetch-Site: cross-site\r\n", 403);
     check("Sec-Fetch-Site: same-site\r\nOrigin: http://localhost:2\r\n", 403);
+    // Who is refused is told why, person or program.
+    let why = "asked for by another site's page";
+    let page = named(front.admin, "POST", "localhost", "Origin: null\r\nAccept: text/html\r\n");
+    assert!(page.body.contains(&why.replace('\'', "&#39;")), "{page:?}");
+    let problem = named(front.admin, "POST", "localhost", "Origin: null\r\n").json();
+    assert_eq!(problem["code"], "forbidden");
+    assert!(problem["detail"].as_str().unwrap().contains(why), "{problem}");
+}
+
+#[test]
+fn a_query_or_form_that_cannot_be_read_is_told_to_people_and_programs() {
+    let (_redis, front) = front(&[]);
+    for (path, why) in [
+        ("/hosts?skip=x", "invalid digit"),
+        ("/dead?host=a&host=b", "duplicate field `host`"),
+        ("/?span=2h", "unknown variant `2h`"),
+    ] {
+        let page = get(front.admin, path, &[HTML]);
+        assert!(page.status == 400 && page.body.contains(why), "{path}: {page:?}");
+        let problem = get(front.admin, path, &[AS_JSON]);
+        assert_eq!((problem.status, &problem.json()["code"]), (400, &"bad_request".into()));
+        assert!(problem.json()["detail"].as_str().unwrap().contains(why), "{path}: {problem:?}");
+    }
+    let headers = [AS_JSON, ("Content-Type", "application/x-www-form-urlencoded")];
+    let long = format!("rate={}", "1".repeat(20_000));
+    let problem = send(front.admin, &request("POST", "/hosts/limit", &headers, &long));
+    assert_eq!((problem.status, &problem.json()["code"]), (413, &"too_large".into()));
+    let problem = send(front.admin, &request("POST", "/hosts/limit", &[JSON], "{}"));
+    assert_eq!(problem.status, 415);
+    assert!(problem.json()["detail"].as_str().unwrap().contains("ontent type"), "{problem:?}");
 }
 
 #[test]
@@ -97,6 +127,8 @@ fn with_tokens_a_browser_is_asked_for_one_as_password() {
     let refused = get(front.admin, "/", &[HTML]);
     assert_eq!(refused.status, 401);
     assert!(refused.header("www-authenticate").unwrap().contains("Basic realm=\"postback\""));
+    // Clients' document is not here, and a page that says so would tell more than that.
+    assert_eq!(get(front.admin, "/openapi.json", &[HTML]).status, 401);
     let check = |authorization: &str, expect| {
         let got = get(front.admin, "/nowhere", &[("Authorization", authorization)]);
         assert_eq!(got.status, expect, "{authorization}");
