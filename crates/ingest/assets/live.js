@@ -8,6 +8,7 @@
   if (!button || button.dataset.live !== "on") return;
   let isOn = true;
   let isTouched = false;
+  let isAsking = false;
   let updated = new Date();
 
   const show = () => {
@@ -22,20 +23,30 @@
       (focus && main().contains(focus) && /^(INPUT|SELECT|TEXTAREA)$/.test(focus.tagName));
   };
 
+  // The same link or button of another version of the page. Not the one at its place: rows move, and under the reader's
+  // key may be another row's button, or Replay where Cancel was.
+  const twin = (element, next) => {
+    const told = (one) => [one.tagName, one.getAttribute("href"), one.formAction, one.name, one.value,
+      one.getAttribute("aria-label"), one.textContent, ...[...(one.form?.elements ?? [])].map((field) => field.type === "hidden" ? field.value : "")].join("\n");
+    const sought = told(element);
+    return [...next.querySelectorAll(element.tagName)].find((one) => told(one) === sought);
+  };
+
   // What the reader has opened, scrolled to and focused stays so.
   const keep = (old, next) => {
     const was = old.querySelectorAll("details");
     next.querySelectorAll("details").forEach((details, n) => { if (was[n]) details.open = was[n].open; });
-    const focusable = "a[href], button, summary, [tabindex]";
-    const at = [...old.querySelectorAll(focusable)].indexOf(document.activeElement);
+    const focused = document.activeElement;
+    const again = old.contains(focused) ? twin(focused, next) : undefined;
     const scrolled = [...old.querySelectorAll(".scroll")].map((element) => element.scrollLeft);
     old.replaceWith(next);
     next.querySelectorAll(".scroll").forEach((element, n) => { element.scrollLeft = scrolled[n] || 0; });
-    if (at >= 0) next.querySelectorAll(focusable)[at]?.focus({ preventScroll: true });
+    again?.focus({ preventScroll: true });
   };
 
   const refresh = async () => {
-    if (!isOn || isBusy()) return;
+    if (!isOn || isAsking || isBusy()) return;
+    isAsking = true;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store", redirect: "error" });
       const text = await answer.text();
@@ -46,6 +57,8 @@
       told.textContent = "";
     } catch {
       told.textContent = `Not up to date since ${updated.toISOString().slice(11, 19)}: the page cannot be fetched.`;
+    } finally {
+      isAsking = false;
     }
   };
 

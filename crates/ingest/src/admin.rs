@@ -235,7 +235,7 @@ fn accepted(request: &HttpRequest) -> (f32, f32) {
 struct Refusal {
     status: u16,
     title: &'static str,
-    detail: String,
+    detail: text::Text,
     request_id: String,
 }
 

@@ -5,13 +5,20 @@ use std::time::{Duration, Instant};
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 use postback_core::{
-    attempt::Cause, dead_letters::DeadCursor, operate, select::Filter, view::time_text, when::When,
+    attempt::Cause,
+    dead_letters::{DeadCursor, DeadRow},
+    endpoint::Method,
+    operate,
+    select::Filter,
+    view::{Postback, time_text},
+    when::When,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     page,
     redact::Redact,
+    shown,
     text::{Text, field, link},
 };
 use crate::{problem::Problem, store::Store};
@@ -87,7 +94,7 @@ struct Page {
     causes: Vec<&'static str>,
     /// Rows in the dead letters, whatever the filter.
     dead: u64,
-    rows: Vec<Row>,
+    postbacks: Vec<Row>,
     /// Where the next page begins.
     next: Option<String>,
     #[serde(skip)]
@@ -102,18 +109,12 @@ struct Page {
 
 #[derive(Serialize)]
 struct Row {
-    id: String,
-    request_id: Text,
-    #[serde(rename = "ref")]
-    reference: Option<Text>,
-    host: Text,
-    method: Option<&'static str>,
-    url: Text,
-    cause: Option<Cause>,
+    /// Its `attempts` are in the log alone: see `/postbacks/{id}`.
+    #[serde(flatten)]
+    postback: Postback,
     /// The last attempt's.
-    status: Option<u16>,
-    attempts: u8,
-    accepted_at: String,
+    last_status: Option<u16>,
+    attempts_made: u8,
     died_at: String,
 }
 
@@ -147,7 +148,7 @@ pub(super) async fn dead(
         causes: Cause::NAMES.map(|(_, name)| name).into(),
         dead,
         is_cut_short: next.is_some() && rows.len() < ROWS,
-        rows,
+        postbacks: rows,
         next,
         next_link,
         is_first: from.is_none(),
@@ -158,20 +159,24 @@ pub(super) async fn dead(
 }
 
 impl Row {
-    fn new(row: postback_core::dead_letters::DeadRow, redact: &Redact) -> Row {
-        let postback = row.postback;
+    fn new(row: DeadRow, redact: &Redact) -> Row {
         Row {
-            id: postback.id,
-            request_id: postback.request_id.into(),
-            reference: postback.reference.map(Text),
-            host: postback.host.into(),
-            method: postback.method.map(postback_core::endpoint::Method::as_str),
-            url: redact.url(&postback.url).into(),
-            cause: postback.cause,
-            status: (row.status > 0).then_some(row.status),
-            attempts: row.attempts,
-            accepted_at: postback.accepted_at,
+            postback: shown::redacted(redact, row.postback),
+            last_status: (row.status > 0).then_some(row.status),
+            attempts_made: row.attempts,
             died_at: time_text(row.died_ms),
         }
+    }
+
+    fn reference(&self) -> Option<Text> {
+        self.postback.reference.clone().map(Text)
+    }
+
+    fn url(&self) -> Text {
+        Text(self.postback.url.clone())
+    }
+
+    fn method(&self) -> &'static str {
+        self.postback.method.map_or("cannot be read", Method::as_str)
     }
 }

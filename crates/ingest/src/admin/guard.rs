@@ -120,7 +120,7 @@ fn refusal(response: &ServiceResponse) -> Option<HttpResponse> {
     let page = Refusal {
         status: status.as_u16(),
         title: status.canonical_reason().unwrap_or_default(),
-        detail,
+        detail: detail.into(),
         request_id: request
             .extensions()
             .get::<RequestId>()

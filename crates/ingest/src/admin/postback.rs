@@ -1,7 +1,8 @@
 //! `/postbacks/{id}`: everything known of one postback, in order of time, and what can be done with it.
 //!
-//! The timeline is in `admin/postback/timeline.rs`.
+//! The timeline is in `admin/postback/timeline.rs`, what was sent as a template in `admin/postback/again.rs`.
 
+mod again;
 mod timeline;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
@@ -197,14 +198,18 @@ impl Shown {
     fn again(&self) -> String {
         let Postback { url, attempts, .. } = &self.postback;
         let mut fields = vec![("method", self.method()), ("url", url)];
-        let headers = attempts.last().map(headers).unwrap_or_default();
+        let headers = attempts.last().map(|last| again::text(&headers(last))).unwrap_or_default();
         if !headers.is_empty() {
             fields.push(("headers", headers.trim_end()));
         }
-        if let Some(body) = attempts.last().and_then(body) {
-            fields.push(("body", body));
-        }
+        let body = attempts.last().and_then(body).map(again::body).unwrap_or_default();
+        fields.push(("body", &body));
         link("/try", fields)
+    }
+
+    /// Whether that form lacks some of what was sent.
+    fn is_again_partial(&self) -> bool {
+        self.postback.attempts.last().is_none_or(|last| last.request_truncated)
     }
 
     /// Whether clocks that differ show.

@@ -1,13 +1,19 @@
 //! What pages do not show: credentials, and what `--redact` names.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 /// What stands in the place of a value that is hidden.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 /// Headers that are always hidden.
 const SECRET: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
+/// Within so many lists and objects it is looked; requests nest no deeper.
+const DEPTH: usize = 128;
 
 /// The names whose values are hidden: of query parameters, headers, and fields of bodies; in any case.
 #[derive(Debug, Clone, Default)]
@@ -48,32 +54,61 @@ impl Redact {
         if self.names.is_empty() {
             return text.to_owned();
         }
-        if let Ok(mut value) = serde_json::from_str::<Value>(text) {
-            return if self.value(&mut value) { value.to_string() } else { text.to_owned() };
+        let json = text.trim_start_matches('\u{feff}').trim();
+        if !json.starts_with(['{', '[']) {
+            return self.pairs(text);
         }
-        if text.trim_start().starts_with(['{', '[']) {
-            let lower = text.to_lowercase();
-            let holds = self.names.iter().any(|name| lower.contains(name.as_str()));
-            return if holds { HIDDEN.to_owned() } else { text.to_owned() };
+        let mut shown = String::new();
+        match self.json(json, DEPTH, &mut shown) {
+            Some(true) => shown,
+            Some(false) => text.to_owned(),
+            None => {
+                let lower = text.to_lowercase();
+                let holds = self.names.iter().any(|name| lower.contains(name.as_str()));
+                if holds { HIDDEN.to_owned() } else { text.to_owned() }
+            }
         }
-        self.pairs(text)
     }
 
-    /// Hides values within; whether there were any.
-    fn value(&self, value: &mut Value) -> bool {
-        match value {
-            Value::Array(items) => {
-                items.iter_mut().fold(false, |found, item| self.value(item) | found)
+    /// Appends a JSON value with hidden fields replaced and all else as it was written: numbers keep their digits, fields
+    /// their order. Whether there were any; `None`: it cannot be read.
+    fn json(&self, text: &str, depth: usize, into: &mut String) -> Option<bool> {
+        let depth = depth.checked_sub(1)?;
+        let mut found = false;
+        let between = |into: &mut String, n: usize| {
+            if n > 0 {
+                into.push(',')
             }
-            Value::Object(fields) => fields.iter_mut().fold(false, |found, (name, value)| {
-                if self.hides(name) {
-                    *value = Value::String(HIDDEN.to_owned());
-                    return true;
+        };
+        match text.as_bytes().first() {
+            Some(b'{') => {
+                let Fields(fields) = serde_json::from_str(text).ok()?;
+                into.push('{');
+                for (n, (name, value)) in fields.iter().enumerate() {
+                    between(into, n);
+                    *into += &serde_json::to_string(name).ok()?;
+                    into.push(':');
+                    if self.hides(name) {
+                        found = true;
+                        *into += &format!("\"{HIDDEN}\"");
+                    } else {
+                        found |= self.json(value.get(), depth, into)?;
+                    }
                 }
-                self.value(value) | found
-            }),
-            _ => false,
+                into.push('}');
+            }
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+                into.push('[');
+                for (n, item) in items.iter().enumerate() {
+                    between(into, n);
+                    found |= self.json(item.get(), depth, into)?;
+                }
+                into.push(']');
+            }
+            _ => into.push_str(text),
         }
+        Some(found)
     }
 
     /// `a=b&c=d` with hidden values replaced; a name may be percent-encoded.
@@ -83,6 +118,31 @@ impl Redact {
             _ => pair.to_owned(),
         };
         text.split('&').map(pair).collect::<Vec<_>>().join("&")
+    }
+}
+
+/// An object's fields in their order, the values not yet read.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(InOrder).map(Fields)
     }
 }
 
@@ -131,6 +191,15 @@ mod tests {
         let check = |text: &str, expect: &str| assert_eq!(redact().body(text), expect);
         check(r#"{"a":[{"token":{"x":1}}],"b":"token"}"#, r#"{"a":[{"token":"***"}],"b":"token"}"#);
         check(r#"{ "a": 1.10 }"#, r#"{ "a": 1.10 }"#);
+        // What stays is as it was written.
+        check(
+            "\u{feff} {\"z\": 12345678901234567890123, \"token\": 1, \"a\": [1.10, 1e400]}\n",
+            r#"{"z":12345678901234567890123,"token":"***","a":[1.10,1e400]}"#,
+        );
+        check(r#"{"to\u006ben":1,"token":2}"#, r#"{"token":"***","token":"***"}"#);
+        let deep = |depth| format!("{}{{\"token\":1}}{}", "[".repeat(depth), "]".repeat(depth));
+        check(&deep(100), &deep(100).replace(":1", ":\"***\""));
+        check(&deep(100_000), "***");
         check(r#"{"token":"abc","cut of"#, "***");
         check(r#"{"a":"abc","cut of"#, r#"{"a":"abc","cut of"#);
         check("sig=1&b=2", "sig=***&b=2");

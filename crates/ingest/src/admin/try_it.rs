@@ -16,7 +16,7 @@ use serde_json::{json, value::RawValue};
 
 use super::{
     done, page, page_with, prefers_json,
-    redact::Redact,
+    redact::{HIDDEN, Redact},
     text::{Text, link},
 };
 use crate::{
@@ -124,33 +124,28 @@ pub(super) async fn act(
         Ok(text) => text,
         Err((place, why)) => {
             let problem = Problem::bad_request(format_args!("{place}: {why}"));
-            return refused(&request, typed, &problem);
+            return refused(&request, typed, problem);
         }
     };
     if typed.r#do != "send" {
         return match dry_run(&text, &bounds, &redact) {
             Ok(shown) => page(&request, &Page { dry_run: Some(shown), ..Page::new(typed) }),
-            Err(problem) => refused(&request, typed, &problem),
+            Err(problem) => refused(&request, typed, problem),
         };
     }
     let RequestId(id) = id.into_inner();
     let stored = match store_alone(text, id.clone(), &store, &bounds).await {
         Ok(stored) => stored,
-        Err(problem) => return refused(&request, typed, &problem),
+        Err(problem) => return refused(&request, typed, problem),
     };
     let sent = stored.first().map(|batch| batch.id.postback(0).to_string()).unwrap_or_default();
-    Ok(done(&request, &typed.place(&sent), &json!({ "id": sent, "request_id": id })))
+    Ok(done(&request, &typed.place(&sent, &redact), &json!({ "id": sent, "request_id": id })))
 }
 
 /// The form again, with what is wrong beside it; for programs the problem.
-fn refused(
-    request: &HttpRequest,
-    typed: Typed,
-    problem: &Problem,
-) -> Result<HttpResponse, Problem> {
+fn refused(request: &HttpRequest, typed: Typed, problem: Problem) -> Result<HttpResponse, Problem> {
     if prefers_json(request) {
-        let RequestId(id) = RequestId::of(request.headers());
-        return Ok(problem.respond(&id));
+        return Err(problem);
     }
     let mut faults: Vec<_> = problem
         .faults()
@@ -227,18 +222,30 @@ impl Typed {
         Ok(format!(r#"{{"endpoint":{endpoint},"data":[{row}],"policy":{policy}}}"#))
     }
 
-    /// Where the browser goes on: the form with what was typed, if a link can carry it.
-    fn place(&self, sent: &str) -> String {
+    /// Where the browser goes on: the form with what was typed, if a link can carry it. What is hidden elsewhere is
+    /// hidden in it: links stay in histories and in logs of proxies.
+    fn place(&self, sent: &str, redact: &Redact) -> String {
+        let header = |line: &str| match line.split_once(':') {
+            Some((name, value)) => format!("{name}: {}", redact.header(name.trim(), value.trim())),
+            None => line.to_owned(),
+        };
+        let headers: Vec<_> = self.headers.lines().map(header).collect();
         let fields = [
             ("sent", sent),
             ("method", &self.method),
-            ("url", &self.url),
-            ("headers", &self.headers),
-            ("body", &self.body),
-            ("row", &self.row),
+            ("url", &redact.url(&self.url)),
+            ("headers", &headers.join("\n")),
+            ("body", &redact.body(&self.body)),
+            ("row", &redact.body(&self.row)),
             ("policy", &self.policy),
         ];
         let whole = link("/try", fields);
         if whole.len() <= LINK { whole } else { link("/try", [fields[0]]) }
+    }
+
+    /// Whether a hidden value stands in it that must be put in before it is sent.
+    fn is_hidden(&self) -> bool {
+        let fields = [&self.url, &self.headers, &self.body, &self.row];
+        fields.iter().any(|text| text.contains(HIDDEN))
     }
 }

@@ -17,7 +17,7 @@ async fn fleet(redis: &RedisServer) -> Fleet {
 
 /// The ids that a page has.
 fn ids(page: &Value) -> Vec<&str> {
-    page["rows"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect()
+    page["postbacks"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect()
 }
 
 /// The run once it is over.
@@ -42,7 +42,7 @@ async fn dead_rows_are_shown_with_what_is_known_of_them() {
     let dead = fleet.fail(Cause::Status, 404, "status 404").await;
     let page = look(&front, "/dead", AS_JSON).json();
     assert_eq!((&page["dead"], &page["next"]), (&json!(1), &Value::Null));
-    let row = &page["rows"][0];
+    let row = &page["postbacks"][0];
     for (name, value) in [
         ("id", json!(dead[0])),
         ("ref", json!("click-1")),
@@ -50,8 +50,12 @@ async fn dead_rows_are_shown_with_what_is_known_of_them() {
         ("method", json!("GET")),
         ("url", json!("http://a.com/p?n=click-1&token=***")),
         ("cause", json!("status")),
-        ("status", json!(404)),
-        ("attempts", json!(1)),
+        ("state", json!("dead")),
+        ("unmatched", json!([])),
+        ("due_at", Value::Null),
+        ("attempts", json!([])),
+        ("last_status", json!(404)),
+        ("attempts_made", json!(1)),
     ] {
         assert_eq!(row[name], value, "{name}");
     }

@@ -1,9 +1,11 @@
 //! `/requests`: every postback once, as it stands now, by filters and by cursor.
 
+use std::time::{Duration, Instant};
+
 use postback_core::{attempt::Cause, queue::Revision};
 
 use crate::{
-    stage::{Came, Stage},
+    stage::{AS_JSON, Came, Stage},
     support::ask,
 };
 
@@ -76,6 +78,47 @@ fn pages_follow_one_another_without_a_gap_while_others_come_in() {
 }
 
 #[test]
+fn what_was_replayed_is_on_no_further_page_as_it_was_before() {
+    let stage = Stage::new(&[]);
+    // Died at their second attempts; since then one waits to be tried again, one is delivered, one is dead again.
+    let ids: Vec<_> = (0..3).map(|n| stage.row("a.com", &format!("click-{n}"))).collect();
+    for id in &ids {
+        stage.attempt(*id, Came::Retry(0), 500, |_| {});
+        stage.attempt(*id, Came::Dead(Cause::Status), 404, |_| {});
+    }
+    // A dead row knows when it died to the second.
+    let second = || stage.run(stage.queue.shards()[0].now_ms()).unwrap() / 1000;
+    let (died, until) = (second(), Instant::now() + Duration::from_secs(10));
+    while second() == died {
+        assert!(Instant::now() < until, "time stands still");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let replayed = second() * 1000;
+    for (id, came) in
+        ids.iter().zip([Came::Retry(600_000), Came::Delivered, Came::Dead(Cause::Status)])
+    {
+        let answer = stage.act(&format!("/postbacks/{id}/replay"), AS_JSON);
+        assert_eq!(answer.json()["done"], "replayed");
+        stage.attempt(*id, came, 500, |_| {});
+    }
+    let (mut seen, mut path) = (vec![], "/requests?limit=1".to_owned());
+    loop {
+        let page = stage.json(&path);
+        for postback in page["postbacks"].as_array().unwrap() {
+            seen.push((postback["id"].to_string(), postback["state"].to_string()));
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/requests?limit=1&before={next}");
+    }
+    let expect = [(2, "dead"), (1, "delivered"), (0, "pending")];
+    let expect = expect.map(|(n, state)| (format!("\"{}\"", ids[n]), format!("\"{state}\"")));
+    assert_eq!(seen, expect);
+    // Each last changed after that, so none did before.
+    let before = postback_core::view::time_text(replayed);
+    assert_eq!(stage.ids(&format!("/requests?until={before}")), Vec::<String>::new());
+}
+
+#[test]
 fn filters_choose_by_the_latest_attempt_and_the_present_state() {
     let stage = Stage::new(&[]);
     let good = stage.row("good.com", "good");
@@ -107,6 +150,7 @@ fn filters_choose_by_the_latest_attempt_and_the_present_state() {
     check("state=pending&host=late.com", &[late]);
     check("state=pending&host=nowhere.com", &[]);
     check("state=pending&method=POST", &[]);
+    check("state=pending&cause=status", &[]);
     check("state=pending&status=5xx", &[]);
     check("host=bad.com:8080", &[bad]);
     check("host=bad.com", &[]);

@@ -30,7 +30,7 @@ async fn what_would_be_sent_is_shown_and_nothing_is_stored() {
     let headers = shown["headers"].as_array().unwrap();
     assert!(headers.contains(&json!(["X-K", "1.10"])), "{headers:?}");
     assert!(headers.contains(&json!(["Authorization", "***"])), "{headers:?}");
-    assert_eq!(shown["body"], r#"{"k":1.1,"token":"***"}"#);
+    assert_eq!(shown["body"], r#"{"k":1.10,"token":"***"}"#);
     assert_eq!(shown["unmatched"], json!(["gone"]));
     let page = act(&front, "/try", &typed, HTML);
     assert_eq!(page.status, 200);
@@ -66,6 +66,40 @@ async fn a_test_postback_is_stored_as_a_request_s_row_is() {
     let place = act(&front, "/try", &long, HTML);
     assert!(place.header("location").unwrap().len() < 100, "{place:?}");
     assert!(!look(&front, "/try?sent=%22%3E", HTML).body.contains("Stored as"));
+}
+
+#[test]
+fn what_is_hidden_does_not_get_into_a_link() {
+    let (_redis, front) = front(&["--redact", "token"]);
+    let typed = [
+        ("method", "POST"),
+        ("url", "http://a.com/p?token=secret&k={k}"),
+        ("headers", "Authorization: Bearer secret\r\nX-K: 1\r\ncookie:a=secret"),
+        ("body", r#"{"token": "secret", "n": 1.10}"#),
+        ("row", r#"{"k": 1, "token": "secret"}"#),
+        ("do", "send"),
+    ];
+    let led = act(&front, "/try", &typed, HTML);
+    let place = led.header("location").unwrap();
+    assert!(led.status == 303 && !place.contains("secret"), "{led:?}");
+    let page = look(&front, place, HTML).body;
+    for kept in ["X-K: 1", "Authorization: ***", "token=***&#38;k={k}", "1.10", "put it in before"]
+    {
+        assert!(page.contains(kept), "{kept} in {page}");
+    }
+    assert!(!look(&front, "/try?url=http%3A%2F%2Fa.com", HTML).body.contains("put it in before"));
+}
+
+#[test]
+fn a_refusal_has_the_id_of_its_answer() {
+    let (_redis, front) = front(&[]);
+    let refused = act(&front, "/try", &[("url", "ftp://a.com"), ("do", "send")], AS_JSON);
+    assert_eq!(
+        refused.json()["request_id"].as_str(),
+        refused.header("x-request-id"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.json()["errors"][0]["place"], "endpoint.url");
 }
 
 #[tokio::test]

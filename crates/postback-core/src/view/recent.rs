@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{Postback, Standing, find::over, time_text};
@@ -19,6 +19,8 @@ use crate::{
 
 /// So many records are held against their rows' states at a time.
 const PIECE: usize = 256;
+/// So long is looked up the log whether what died further down was delivered since.
+const LOOK_UP: Duration = Duration::from_millis(150);
 
 /// Which postbacks; all that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,7 +109,9 @@ impl Queue {
             recent.next = page.next;
             recent.is_cut_short = page.is_cut_short(&part);
             records = records.saturating_sub(page.looked_at);
-            let listed = self.latest(page.found, scan.before.is_none()).await?;
+            // Below the top the log may have a later word on a postback than what this page has seen.
+            let is_top = scan.before.is_none() && scan.until_ms.is_none();
+            let listed = self.latest(page.found, is_top).await?;
             recent.listed.extend(listed.into_iter().filter(|listed| {
                 wanted.state.is_none_or(|state| state == listed.postback.state)
                     && wanted.cause.is_none_or(|cause| Some(cause) == listed.postback.cause)
@@ -120,26 +124,32 @@ impl Queue {
 
     /// Of records, each the latest of its postback that the page has seen, those that are the latest of all, with the
     /// states that the rows have now.
-    async fn latest(
-        &self,
-        records: Vec<Logged>,
-        is_first: bool,
-    ) -> Result<Vec<Listed>, QueueError> {
+    async fn latest(&self, records: Vec<Logged>, is_top: bool) -> Result<Vec<Listed>, QueueError> {
         let rows = self.rows_of(&records).await?;
+        let retried = |logged: &Logged| matches!(logged.record.then, Recorded::Retry(_));
+        let died = |logged: &Logged| matches!(logged.record.then, Recorded::Dead(_));
+        // What was to be tried again has ended since: at the top after the page was read, further down before. What died
+        // was dropped, or replayed and delivered.
         let is_gone = |(logged, row): &(&Logged, &Option<_>)| {
-            row.is_none() && matches!(logged.record.then, Recorded::Retry(_))
+            row.is_none() && if is_top { retried(logged) } else { died(logged) }
         };
         let gone: Vec<&Logged> =
             records.iter().zip(&rows).filter(is_gone).map(|(logged, _)| logged).collect();
-        // Behind the first page such a one was tried again since: that was told further up.
-        let mut ended = if is_first { self.ended(&gone).await? } else { HashMap::new() };
+        let mut ended = self.ended(&gone, is_top).await?;
         let mut latest = Vec::with_capacity(records.len());
         for (mut logged, row) in records.into_iter().zip(rows) {
             match row {
                 Some((row, _)) if row.attempts > logged.record.attempt => continue,
-                None if matches!(logged.record.then, Recorded::Retry(_)) => {
+                Some((row, _)) if !is_top && is_outdated(&logged, &row) => continue,
+                None if retried(&logged) => {
                     let Some(last) = ended.remove(&logged.record.id) else { continue };
                     logged = last;
+                }
+                None if !is_top => {
+                    let last = ended.get(&logged.record.id);
+                    if last.is_some_and(|last| last.record.at_ms > logged.record.at_ms) {
+                        continue;
+                    }
                 }
                 _ => {}
             }
@@ -153,13 +163,20 @@ impl Queue {
         Ok(latest)
     }
 
-    /// The last word of the log on postbacks that are not stored any more: it may have come after the page was read.
-    async fn ended(&self, gone: &[&Logged]) -> Result<HashMap<String, Logged>, QueueError> {
+    /// The last word of the log on postbacks that are not stored any more: it may have come after the page was read. From
+    /// further down it may be far: as far as a bounded look goes.
+    async fn ended(
+        &self,
+        gone: &[&Logged],
+        is_top: bool,
+    ) -> Result<HashMap<String, Logged>, QueueError> {
         let Some(since_ms) = gone.iter().map(|logged| logged.settled_ms).min() else {
             return Ok(HashMap::new());
         };
         let asked: HashSet<String> = gone.iter().map(|logged| logged.record.id.clone()).collect();
-        let scan = Scan { since_ms: Some(since_ms), most: usize::MAX, ..Scan::default() };
+        let time = if is_top { Duration::MAX } else { LOOK_UP };
+        let budget = Budget { time, ..Budget::NONE };
+        let scan = Scan { since_ms: Some(since_ms), most: usize::MAX, budget, ..Scan::default() };
         let page =
             self.scan(&scan, move |logged| asked.contains(&logged.record.id).then_some(logged));
         let mut ended = HashMap::new();
@@ -194,6 +211,20 @@ impl Queue {
             Some((*row, batch.due_ms))
         };
         Ok(ids.iter().map(row).collect())
+    }
+}
+
+/// Whether a row was replayed and tried after a record: then the log has a later one of it. `since_ms` is when it was
+/// replayed, or in whole seconds when it died; of deaths without an attempt by a worker the log does not tell.
+fn is_outdated(logged: &Logged, row: &RowState) -> bool {
+    match row.state {
+        State::Delivered => logged.record.then != Recorded::Delivered,
+        State::Pending(_) | State::Waiting(_) => {
+            row.attempts > 0 && row.since_ms > logged.settled_ms
+        }
+        State::Dead(Cause::Cancelled | Cause::WorkerCrash | Cause::Undecodable) => false,
+        State::Dead(_) => row.since_ms > logged.settled_ms,
+        State::Dropped => false,
     }
 }
 
