@@ -168,7 +168,7 @@ impl Shard {
     }
 
     /// By the clock of the log's entries a time that is not after this one by the fleet's clock, both milliseconds since
-    /// 1970: the log goes by Redis's bare time, to which the fleet's adds an offset that only grows.
+    /// 1970: entries of older versions have Redis's bare time, to which the fleet's adds an offset that only grows.
     ///
     /// # Errors
     /// When Redis fails.
