@@ -13,6 +13,9 @@ const NEARLY_FULL: u64 = 95;
 /// Entries of the log read at a time.
 const PAGE: usize = 64;
 
+/// Worker sessions asked about in one write.
+const WORKERS: usize = 256;
+
 /// A shard's counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -232,12 +235,21 @@ impl Shard {
         ask.arg(self.key("workers")).arg(0).arg(-1).arg("WITHSCORES");
         let found: Vec<(String, f64)> = self.link.run(&ask).await?;
         let mut workers = Vec::with_capacity(found.len());
-        for (worker, lease) in found {
-            let mut ask = redis::pipe();
-            ask.cmd("SCARD").arg(self.key(&format!("held:{worker}")));
-            ask.cmd("HGETALL").arg(self.key(&format!("worker:{worker}")));
-            let (held, figures) = self.link.run_all(&ask).await?;
-            workers.push(WorkerInfo { worker, lease_ms: lease as u64, held, figures });
+        for some in found.chunks(WORKERS) {
+            let (mut held, mut figures) = (redis::pipe(), redis::pipe());
+            for (worker, _) in some {
+                held.cmd("SCARD").arg(self.key(&format!("held:{worker}")));
+                figures.cmd("HGETALL").arg(self.key(&format!("worker:{worker}")));
+            }
+            let held: Vec<u64> = self.link.run_all(&held).await?;
+            let figures: Vec<HashMap<String, String>> = self.link.run_all(&figures).await?;
+            let told = some.iter().cloned().zip(held).zip(figures);
+            workers.extend(told.map(|(((worker, lease), held), figures)| WorkerInfo {
+                worker,
+                lease_ms: lease as u64,
+                held,
+                figures,
+            }));
         }
         Ok(workers)
     }
