@@ -26,11 +26,11 @@ pub(crate) async fn metrics(
     exposition::register(&mut registry);
     store.trips().register(&mut registry);
     requests.register(&mut registry);
-    let fleet = store.fleet().await.ok();
+    let is_ready = store.ready().await.is_ok();
     let ready = Gauge::<i64>::default();
-    ready.set(fleet.is_some().into());
+    ready.set(is_ready.into());
     registry.register("postback_ready", "1: rows can be stored; 0: requests get 503", ready);
-    if let Some(fleet) = fleet {
+    if is_ready && let Ok(fleet) = store.fleet().await {
         fleet.register(&mut registry, bounds.max_backlog);
     }
     let accept = request.headers().get_all(header::ACCEPT);

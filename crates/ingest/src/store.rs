@@ -117,9 +117,10 @@ impl Store {
         acted.unwrap_or_else(|_| Err(silent())).map_err(|error| Problem::not_ready(&error))
     }
 
-    /// The figures of all shards.
+    /// The figures of all shards. That they are not read in time, there being many, is no trouble of those who store.
     pub(crate) async fn fleet(&self) -> Result<Fleet, QueueError> {
-        self.ask(async || Fleet::read(&self.queue).await).await
+        let read = timeout(PATIENCE, once_more(async || Fleet::read(&self.queue).await));
+        read.await.unwrap_or_else(|_| Err(silent()))
     }
 
     /// What all workers have asked of Redis.

@@ -41,11 +41,8 @@ struct Intake {
 
 static INTAKE: Mutex<Option<Intake>> = Mutex::new(None);
 
-/// Takes a line of the log, if it is a warning or worse and there is somebody to take it.
+/// Takes a line of the log, a warning or worse, if there is somebody to take it.
 pub(crate) fn take(level: Level, text: &str) {
-    if level > Level::Warn {
-        return;
-    }
     // A panic while it was held left nothing half done.
     let mut intake = INTAKE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(intake) = intake.as_mut() {

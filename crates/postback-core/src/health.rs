@@ -83,13 +83,17 @@ pub fn box_name() -> String {
 impl Reading {
     /// Reads `/proc`; `None` where there is none, or one that is unknown.
     pub fn take() -> Option<Reading> {
-        let read = |name: &str| fs::read_to_string(format!("/proc/{name}")).ok();
+        Reading::of(|name| fs::read_to_string(format!("/proc/{name}")).ok())
+    }
+
+    /// A box, or a container of one, may have no network.
+    fn of(read: impl Fn(&str) -> Option<String>) -> Option<Reading> {
         Some(Reading {
             at: Instant::now(),
             cpu: cpu(&read("stat")?)?,
             load: load(&read("loadavg")?)?,
             memory: memory(&read("meminfo")?)?,
-            network: network(&read("net/dev")?),
+            network: network(&read("net/dev").unwrap_or_default()),
         })
     }
 
@@ -334,6 +338,19 @@ mod tests {
         let mean = Health::mean(&[health, busier]).expect("there are two");
         assert_eq!((mean.cpu, mean.memory_used), (0.75, 500_000 * MIB));
         assert_eq!(Health::mean(&[]), None);
+    }
+
+    #[test]
+    fn a_box_without_network_is_told_of_too() {
+        let read = |name: &str| match name {
+            "stat" => Some(STAT.to_owned()),
+            "loadavg" => Some("0.52 0.58 0.59 1/345 6789\n".to_owned()),
+            "meminfo" => Some(MEMINFO.to_owned()),
+            _ => None,
+        };
+        let reading = Reading::of(read).expect("there is all but a network");
+        assert_eq!((reading.network, reading.cpu.cores), ((0, 0), 2));
+        assert!(Reading::of(|_| None).is_none());
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The daemons' log: one line an entry on standard error, as text or as JSON. What clients and partners sent cannot break
 //! or colour a line.
 
-use std::io::Write;
+use std::{io::Write, time::SystemTime};
 
 use clap::ValueEnum;
 use env_logger::{Builder, Env};
-use log::Record;
+use log::Level;
 
 use crate::{
     daemon_log,
@@ -30,30 +30,34 @@ pub enum LogFormat {
 pub fn start(format: LogFormat) {
     Builder::from_env(Env::default().default_filter_or(DEFAULT))
         .format(move |out, record| {
-            daemon_log::take(record.level(), &escape(&record.args().to_string()));
-            let time = out.timestamp_millis();
+            let (time, said) = (out.timestamp_millis(), record.args().to_string());
+            if record.level() <= Level::Warn {
+                daemon_log::take(record.level(), &escape(&said));
+            }
             match format {
-                LogFormat::Text => writeln!(out, "{}", text(&time, record)),
-                LogFormat::Json => writeln!(out, "{}", json(&time, record)),
+                LogFormat::Text => writeln!(out, "{time} {} {}", record.level(), escape(&said)),
+                LogFormat::Json => {
+                    writeln!(out, "{}", json(&time, record.level(), record.target(), &said))
+                }
             }
         })
         .init();
     if format == LogFormat::Json {
-        std::panic::set_hook(Box::new(|panic| log::error!(target: "panic", "{panic}")));
+        // Not by way of the log: RUST_LOG may leave out what is of no module of ours.
+        std::panic::set_hook(Box::new(|panic| {
+            let time = humantime::format_rfc3339_millis(SystemTime::now());
+            let entry = json(&time, Level::Error, "panic", &panic.to_string());
+            _ = writeln!(std::io::stderr(), "{entry}");
+        }));
     }
 }
 
-fn text(time: &impl ToString, record: &Record<'_>) -> String {
-    let said = escape(&record.args().to_string());
-    format!("{} {} {said}", time.to_string(), record.level())
-}
-
-fn json(time: &impl ToString, record: &Record<'_>) -> String {
+fn json(time: &impl ToString, level: Level, target: &str, said: &str) -> String {
     let entry = serde_json::json!({
         "time": time.to_string(),
-        "level": record.level().as_str(),
-        "target": record.target(),
-        "message": record.args().to_string(),
+        "level": level.as_str(),
+        "target": target,
+        "message": said,
     });
     inert::json(&entry.to_string())
 }
@@ -71,8 +75,6 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use log::Level;
-
     use super::*;
 
     const SAID: &str = "a\r\nb\x1b[31m\u{85}\u{2028}é\"";
@@ -84,9 +86,7 @@ mod tests {
 
     #[test]
     fn a_line_of_json_stays_one_line_and_has_all() {
-        let args = format_args!("{SAID}");
-        let record = Record::builder().level(Level::Warn).target("deliver::run").args(args).build();
-        let line = json(&"2026-11-24T16:00:00.000Z", &record);
+        let line = json(&"2026-11-24T16:00:00.000Z", Level::Warn, "deliver::run", SAID);
         assert!(!line.contains(moves), "{line:?}");
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();
         let expected = serde_json::json!({

@@ -167,3 +167,13 @@ async fn a_minute_keeps_at_most_64_boxes() {
         assert!(ask::<u64>(&server, &["HLEN", &key]) <= 128);
     }
 }
+
+#[tokio::test]
+async fn whose_turn_it_is_goes_by_the_fleet_s_clock() {
+    let (server, queue) = start(1).await;
+    assert!(queue.tell_health("a", None, None).await.unwrap());
+    assert!(!queue.tell_health("b", None, None).await.unwrap());
+    ask::<i64>(&server, &["HINCRBY", "pb:{0}:clock", "offset", "15000"]);
+    assert!(queue.tell_health("b", None, None).await.unwrap());
+    assert!(!queue.tell_health("a", None, None).await.unwrap());
+}

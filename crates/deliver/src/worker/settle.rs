@@ -26,8 +26,10 @@ const OVERDUE: Duration = Duration::from_secs(1);
 const TOO_MANY: usize = 4096;
 /// The most batches of one settle.
 const BATCHES: usize = 200;
-/// The most outcomes of one settle: with bodies of 1 KiB so many arrive in time over a slow link, too.
+/// The most outcomes of one settle, and the most bytes that their records take (one may be larger): so much arrives in time
+/// over a slow link too, twice where all have failed. A settle that does not is repeated for good, and nothing is sent.
 const RECORDS: usize = 1024;
+const RECORD_BYTES: usize = 2 * 1024 * 1024;
 
 /// What Redis does not know yet.
 #[derive(Default)]
@@ -198,7 +200,7 @@ impl Worker {
         *news.leaving.borrow_mut() = batches.iter().filter(|b| b.leave).map(|b| b.id).collect();
         let records = {
             let mut all = news.records.borrow_mut();
-            let most = all.len().min(RECORDS);
+            let most = fit(all.iter().map(Record::size));
             all.drain(..most).collect::<Vec<_>>()
         };
         let lanes = news.lanes.take();
@@ -241,5 +243,32 @@ impl Worker {
             }
         }
         SettledBatch { id: held.id, rows: held.batch.len(), leave, states }
+    }
+}
+
+/// How many records of these sizes one settle tells of.
+fn fit(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    let fits = |size: &usize| {
+        bytes += size;
+        bytes <= RECORD_BYTES
+    };
+    let mut sizes = sizes.take(RECORDS).peekable();
+    let first = usize::from(sizes.peek().is_some());
+    sizes.take_while(fits).count().max(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settle_is_bounded_by_count_and_bytes_and_never_without_a_record() {
+        let check = |size, n, expect| assert_eq!(fit(vec![size; n].into_iter()), expect, "{size}");
+        check(200, 0, 0);
+        check(200, 700, 700);
+        check(1500, 4096, RECORDS);
+        check(16 * 1024, 4096, 128);
+        check(RECORD_BYTES + 1, 3, 1);
     }
 }

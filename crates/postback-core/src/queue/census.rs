@@ -20,7 +20,7 @@ pub struct Census {
 }
 
 impl Shard {
-    /// Counts. One command for each worker, besides a few.
+    /// Counts, in a few exchanges for each 256 workers.
     ///
     /// # Errors
     /// When Redis fails.

@@ -9,11 +9,12 @@ local function clock()
   local time = redis.call('TIME')
   local kept = redis.call('HMGET', P .. 'clock', 'offset', 'last')
   local offset, last = tonumber(kept[1]) or 0, tonumber(kept[2]) or 0
-  return time[1] * 1000 + math.floor(time[2] / 1000) + offset, last
+  local bare = time[1] * 1000 + math.floor(time[2] / 1000)
+  return bare + offset, last, bare
 end
 -- Set back, Redis's clock stands still for us until a beat has put the offset right: what is reckoned meanwhile from a
 -- time that has been would be due at once afterwards.
-local real, last = clock()
+local real, last, bare = clock()
 local now = math.max(real, last)
 
 -- Counters are added up here and written once, by write_counts.

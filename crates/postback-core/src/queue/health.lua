@@ -11,5 +11,7 @@ local function keep(field, text)
 end
 keep(ARGV[1], ARGV[2])
 keep(ARGV[1] .. '/nginx', ARGV[3])
-local turn = redis.call('SET', P .. 'sampled', ARGV[1], 'NX', 'PX', TURN)
-return { turn and 'take' or 'ok', now }
+local sampled = tonumber(redis.call('HGET', P .. 'clock', 'sampled')) or 0
+if now - sampled < TURN then return { 'ok', now } end
+redis.call('HSET', P .. 'clock', 'sampled', now)
+return { 'take', now }

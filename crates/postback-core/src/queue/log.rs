@@ -91,6 +91,28 @@ pub enum Recorded {
     Dead(Cause),
 }
 
+impl Record {
+    /// How many bytes its texts take in an entry, before compression.
+    pub fn size(&self) -> usize {
+        let texts = [
+            self.id.len(),
+            self.request_id.len(),
+            self.reference.as_ref().map_or(0, String::len),
+            self.host.len(),
+            self.url.len(),
+            self.error.as_ref().map_or(0, String::len),
+            self.response_body.len(),
+            self.traceparent.as_ref().map_or(0, String::len),
+        ];
+        let unmatched: usize = self.unmatched.iter().map(String::len).sum();
+        let sent = self.sent.as_ref().map_or(0, |sent| {
+            let headers = sent.headers.iter().map(|(name, value)| name.len() + value.len());
+            headers.sum::<usize>() + sent.body.as_ref().map_or(0, String::len)
+        });
+        texts.iter().sum::<usize>() + unmatched + sent
+    }
+}
+
 /// Encodes an entry; no records give no bytes.
 pub fn encode_log(records: &[&Record]) -> Vec<u8> {
     if records.is_empty() {

@@ -13,6 +13,9 @@ const NEARLY_FULL: u64 = 95;
 /// Entries of the log read at a time.
 const PAGE: usize = 64;
 
+/// Worker sessions asked about in one write.
+const WORKERS: usize = 256;
+
 /// A shard's counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -168,8 +171,8 @@ impl Shard {
     }
 
     /// By the clock of the log's entries a time that is not after this one by the fleet's clock, both milliseconds since
-    /// 1970: the log goes by Redis's bare time, to which the fleet's adds an offset that only grows. Until a beat has put
-    /// that right the fleet's time stands still while the log's goes on: so it is two beats less.
+    /// 1970: entries of older versions have Redis's bare time, to which the fleet's adds an offset that only grows. Until a
+    /// beat has put that right the fleet's time stands still while the log's goes on: so it is two beats less.
     ///
     /// # Errors
     /// When Redis fails.
@@ -235,12 +238,21 @@ impl Shard {
         ask.arg(self.key("workers")).arg(0).arg(-1).arg("WITHSCORES");
         let found: Vec<(String, f64)> = self.link.run(&ask).await?;
         let mut workers = Vec::with_capacity(found.len());
-        for (worker, lease) in found {
-            let mut ask = redis::pipe();
-            ask.cmd("SCARD").arg(self.key(&format!("held:{worker}")));
-            ask.cmd("HGETALL").arg(self.key(&format!("worker:{worker}")));
-            let (held, figures) = self.link.run_all(&ask).await?;
-            workers.push(WorkerInfo { worker, lease_ms: lease as u64, held, figures });
+        for some in found.chunks(WORKERS) {
+            let (mut held, mut figures) = (redis::pipe(), redis::pipe());
+            for (worker, _) in some {
+                held.cmd("SCARD").arg(self.key(&format!("held:{worker}")));
+                figures.cmd("HGETALL").arg(self.key(&format!("worker:{worker}")));
+            }
+            let held: Vec<u64> = self.link.run_all(&held).await?;
+            let figures: Vec<HashMap<String, String>> = self.link.run_all(&figures).await?;
+            let told = some.iter().cloned().zip(held).zip(figures);
+            workers.extend(told.map(|(((worker, lease), held), figures)| WorkerInfo {
+                worker,
+                lease_ms: lease as u64,
+                held,
+                figures,
+            }));
         }
         Ok(workers)
     }

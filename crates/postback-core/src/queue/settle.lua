@@ -77,11 +77,10 @@ end
 -- The streams are bounded by bytes: an entry in pushes the oldest out.
 local function append(name, entry, most)
   if entry == '' then return end
-  if late then
-    redis.call('XADD', P .. name, '*', 'd', entry, 'late', worker)
-  else
-    redis.call('XADD', P .. name, '*', 'd', entry)
-  end
+  local fields = late and { 'd', entry, 'late', worker } or { 'd', entry }
+  -- By itself Redis takes its own time, which may have been set back; refused where the newest entry is not older.
+  local is_in = now ~= bare and not redis.pcall('XADD', P .. name, string.format('%.0f-0', now), unpack(fields)).err
+  if not is_in then redis.call('XADD', P .. name, '*', unpack(fields)) end
   local size = redis.call('HINCRBY', P .. 'stats', name .. '_bytes', #entry)
   while size > most do
     local oldest = redis.call('XRANGE', P .. name, '-', '+', 'COUNT', 1)[1]

@@ -1,5 +1,5 @@
 -- Drops the dead rows of the oldest batches beyond a count, and rows that have been dead for longer than an age.
--- Entries of the logs that are older than 30 days go, too.
+-- Entries of the logs that are older than 30 days go, too, and the daemons' warnings.
 -- ARGV: most batches, most age in ms. Returns ok, time, rows dropped, batches looked at (MOST: there may be more).
 redis.call('DEL', P .. 'scratch')
 local MOST = 50
@@ -50,12 +50,14 @@ end
 -- Their bound by bytes is settle's. So many at a time are more than come in where that bound is not reached first.
 local LOG_AGE, LOG_ENTRIES = 30 * 24 * 3600 * 1000, 50
 for _, name in ipairs({ 'log', 'errors' }) do
-  local old = redis.call('XRANGE', P .. name, '-', string.format('%.0f', now - LOG_AGE), 'COUNT', LOG_ENTRIES)
+  local old = redis.call('XRANGE', P .. name, '-', string.format('%.0f', math.max(0, now - LOG_AGE)), 'COUNT', LOG_ENTRIES)
   for _, entry in ipairs(old) do
     redis.call('XDEL', P .. name, entry[1])
     redis.call('HINCRBY', P .. 'stats', name .. '_bytes', -#entry[2][2])
   end
 end
+-- Their entries have Redis's own time.
+redis.call('XTRIM', P .. 'daemon_log', 'MINID', string.format('%.0f', math.max(0, bare - LOG_AGE)))
 
 local rows, batches = 0, 0
 local found = redis.call('ZRANGE', P .. 'dead', 0, 2 * MOST - 1, 'WITHSCORES')
