@@ -100,7 +100,7 @@ plain() {
 # options PREFIX: the daemon's options among the settings, as supervisord's `environment` takes them.
 options() {
     local name list=
-    for name in REDIS_URL $(compgen -e | grep -E "^($1|POSTBACK_(PREFIX|SHARDS)$|RUST_LOG$)" || true); do
+    for name in REDIS_URL $(compgen -e | grep -E "^($1|POSTBACK_(PREFIX|SHARDS|LOG_FORMAT)$|RUST_LOG$)" || true); do
         [[ -n ${!name} ]] || continue
         plain "$name"
         list+=",$name=\"${!name//%/%%}\""
