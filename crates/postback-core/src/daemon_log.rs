@@ -110,10 +110,14 @@ async fn write(mut from: mpsc::Receiver<Taken>, queue: Queue, program: &'static 
             text,
         };
         let notices: Vec<_> = taken.drain(..).map(notice).collect();
+        // Nothing goes into a Redis that is set up for something else.
+        let keep = async || {
+            queue.check_server().await?;
+            queue.keep_notices(&notices).await
+        };
         // A connection that Redis closed meanwhile is found out by using it. Redis being away is told by those who need it.
-        if let Err(QueueError::Redis(RedisFailure::Closed(_))) = queue.keep_notices(&notices).await
-        {
-            drop(queue.keep_notices(&notices).await);
+        if let Err(QueueError::Redis(RedisFailure::Closed(_))) = keep().await {
+            drop(keep().await);
         }
     }
 }

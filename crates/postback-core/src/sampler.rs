@@ -24,6 +24,8 @@ pub async fn run(queue: Queue, nginx: impl AsyncFn() -> Option<Nginx>) {
         let now = Reading::take();
         let health = now.zip(before).map(|(now, before)| now.since(&before));
         let tell = async || -> Result<(), QueueError> {
+            // Nothing goes into a Redis that is set up for something else.
+            queue.check_server().await?;
             if queue.tell_health(&name, health.as_ref(), nginx().await.as_ref()).await? {
                 queue.sample().await?;
             }

@@ -133,7 +133,7 @@ fn a_refused_request_does_not_use_up_its_key() {
     ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", "1"]);
     refused(&post(&front, "k", GOOD), 503, "not_enqueued");
     ask::<()>(&redis, &["CONFIG", "SET", "maxmemory", "0"]);
-    assert_eq!(keys(&redis), ask::<u64>(&redis, &["EXISTS", "pb:{0}:clock"]));
+    assert_eq!(keys(&redis), ask::<usize>(&redis, &["EXISTS", "pb:{0}:clock"]));
     let stored = loop {
         let answer = post(&front, "k", &format!("{GOOD} "));
         if answer.status == 202 {
