@@ -1,3 +1,5 @@
+//! The cursor as text, and what it leads past.
+
 use super::*;
 use crate::{
     attempt::Cause,
