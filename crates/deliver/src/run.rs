@@ -48,7 +48,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let keys = config.signing_key_file.as_deref().map(SigningKeys::read).transpose()?;
     let metrics = Metrics::new(queue.trips());
     let process = Process::new(config, dialer, keys.unwrap_or_default(), metrics);
-    tokio::task::spawn_local(daemon_log::keep(queue.reopen()?, "deliver"));
+    tokio::task::spawn_local(daemon_log::keep(queue.clone(), "deliver"));
     let shards = 0..queue.shards().len();
     let workers =
         shards.map(|n| Worker::new(process.clone(), &queue, n)).collect::<Result<Vec<_>, _>>()?;
@@ -73,7 +73,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     for worker in &workers {
         worker.start();
     }
-    tokio::task::spawn_local(sampler::run(queue.reopen()?, async || None));
+    tokio::task::spawn_local(sampler::run(queue.clone(), async || None));
     tokio::task::spawn_local(watch_redis(queue));
     log::info!(
         "deliver {} takes postbacks from {}",

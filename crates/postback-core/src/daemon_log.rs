@@ -90,7 +90,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Takes this process's warnings and errors from now on; the future writes them into Redis for as long as it runs.
-/// `queue`: with a connection of its own.
+/// `queue`: with a connection of this runtime.
 pub fn keep(queue: Queue, program: &'static str) -> impl Future<Output = ()> {
     let (intake, from) = Intake::new(Instant::now());
     *INTAKE.lock().unwrap_or_else(PoisonError::into_inner) = Some(intake);

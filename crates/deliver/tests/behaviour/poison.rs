@@ -59,7 +59,7 @@ fn poison(stack: &Stack) -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("empty", vec![], "too short"),
         ("short", good[..5].to_vec(), "too short"),
         ("truncated", good[..good.len() / 2].to_vec(), "head"),
-        ("newer", with(0, &[2]), "format version 2, this program reads 1: upgrade deliver"),
+        ("newer", with(0, &[3]), "format version 3, this program reads 2: upgrade deliver"),
         ("no rows", with(1, &[0, 0]), "row count"),
         ("too many rows", with(1, &[255, 255]), "rows"),
         ("another count", with(1, &[0, 7]), "rows"),
