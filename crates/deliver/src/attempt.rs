@@ -136,7 +136,7 @@ fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome, cut: bool) -> Next
         Next::Dead(Cause::Reset) if cut => Next::Retry(Duration::ZERO),
         next => next,
     };
-    worker.process.metrics.observe(outcome, next);
+    worker.process.metrics.observe(outcome, &policy.success, next);
     next
 }
 

@@ -7,8 +7,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use postback_core::{
-    attempt::{Failure, Next, Outcome},
+    attempt::{Next, Outcome},
     exposition::{self, Exposition},
+    figures::Class,
+    policy::Success,
     redis::Trips,
 };
 use prometheus_client::{
@@ -29,55 +31,8 @@ pub(crate) use self::serve::serve;
 /// What follows from an attempt, in the order of [`Metrics::attempts`].
 const OUTCOMES: [&str; 3] = ["delivered", "retry", "dead"];
 
-/// What an attempt met, in the order of [`Class`].
-const CLASSES: [&str; 13] = [
-    "2xx", "3xx", "4xx", "5xx", "other", "timeout", "dns", "connect", "tls", "reset", "protocol",
-    "blocked", "rule",
-];
-
-/// What an attempt met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Success,
-    Redirect,
-    ClientError,
-    ServerError,
-    Other,
-    Timeout,
-    Dns,
-    Connect,
-    Tls,
-    Reset,
-    Protocol,
-    Blocked,
-    Rule,
-}
-
-impl Class {
-    fn of(outcome: &Outcome, is_delivered: bool) -> Class {
-        let failure = match &outcome.result {
-            Err(failure) => failure,
-            Ok(response) => match (&response.body_failed, response.status) {
-                (Some(failure), 200..=299) if !is_delivered => failure,
-                (None, 200..=299) if !is_delivered => return Class::Rule,
-                (_, 200..=299) => return Class::Success,
-                (_, 300..=399) => return Class::Redirect,
-                (_, 400..=499) => return Class::ClientError,
-                (_, 500..=599) => return Class::ServerError,
-                _ => return Class::Other,
-            },
-        };
-        match failure {
-            Failure::Blocked(_) => Class::Blocked,
-            Failure::Dns(_) => Class::Dns,
-            Failure::Connect(_) => Class::Connect,
-            Failure::Tls(_) => Class::Tls,
-            Failure::Timeout(_) => Class::Timeout,
-            Failure::Reset(_) => Class::Reset,
-            Failure::Protocol(_) => Class::Protocol,
-        }
-    }
-}
+/// How many classes an attempt may be in: all but the last, `expired`, which is none.
+const CLASSES: usize = Class::NAMES.len() - 1;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -127,7 +82,7 @@ struct LoadGauges {
 pub(crate) struct Metrics {
     registry: Registry,
     attempts: [Counter; OUTCOMES.len()],
-    outcomes: [Counter; CLASSES.len()],
+    outcomes: [Counter; CLASSES],
     response: Histogram,
     accept_to_delivered: Histogram,
     load: LoadGauges,
@@ -143,7 +98,10 @@ impl Metrics {
         let mut metrics = Metrics {
             attempts: OUTCOMES
                 .map(|outcome| attempts.get_or_create(&OutcomeLabel { outcome }).clone()),
-            outcomes: CLASSES.map(|class| outcomes.get_or_create(&ClassLabel { class }).clone()),
+            outcomes: std::array::from_fn(|n| {
+                let class = Class::NAMES[n].1;
+                outcomes.get_or_create(&ClassLabel { class }).clone()
+            }),
             // 1 ms to 65 s, and for waits to 4.6 days.
             response: Histogram::new(exponential_buckets(0.001, 2.0, 17)),
             accept_to_delivered: Histogram::new(exponential_buckets(0.001, 3.0, 19)),
@@ -157,7 +115,7 @@ impl Metrics {
         trips.register(&mut registry);
         let own = registry.sub_registry_with_prefix("postback");
         own.register("attempts", "Attempts by what followed", attempts);
-        let help = "Attempts by what they met; `rule`: a 2xx that policy.success does not take";
+        let help = "Attempts by what they met; `rule`: an answer that broke a body rule";
         own.register("outcomes", help, outcomes);
         metrics.describe(own);
         metrics.registry = registry;
@@ -190,14 +148,17 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn observe(&self, outcome: &Outcome, next: Next) {
+    /// `success`: the rule that the attempt was judged by.
+    pub(crate) fn observe(&self, outcome: &Outcome, success: &Success, next: Next) {
         let followed = match next {
             Next::Delivered => 0,
             Next::Retry(_) => 1,
             Next::Dead(_) => 2,
         };
         self.attempts[followed].inc();
-        self.outcomes[Class::of(outcome, next == Next::Delivered) as usize].inc();
+        if let Some(met) = self.outcomes.get(Class::of(outcome, success) as usize) {
+            met.inc();
+        }
         self.response.observe(outcome.response_time.as_secs_f64());
     }
 
@@ -222,7 +183,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use postback_core::attempt::{Cause, Response};
+    use postback_core::attempt::{Cause, Failure, Response};
 
     use super::*;
 
@@ -234,9 +195,13 @@ mod tests {
         };
         let failed = |failure: fn(String) -> Failure| failure("x".to_owned());
         let retry = Next::Retry(Duration::ZERO);
-        let check = |result, next, expect: [&str; 2]| {
+        let any = Success::default();
+        let body = Success { body_contains: Some("ok=1".into()), ..Success::default() };
+        let not_found = Success { status: vec![(404, 404)], ..body.clone() };
+        let check = |result, success: &Success, next, expect: [&str; 2]| {
             let metrics = Metrics::new(&Trips::default());
-            metrics.observe(&Outcome { result, response_time: Duration::from_millis(3) }, next);
+            let response_time = Duration::from_millis(3);
+            metrics.observe(&Outcome { result, response_time }, success, next);
             let text = metrics.text(Load::default(), Exposition::Text);
             let counted = text.lines().filter(|line| {
                 (line.starts_with("postback_attempts_total")
@@ -250,20 +215,27 @@ mod tests {
             ];
             assert_eq!(counted.collect::<Vec<_>>(), expect);
         };
-        check(answer(204, None), Next::Delivered, ["delivered", "2xx"]);
-        check(answer(200, Some(failed(Failure::Reset))), Next::Delivered, ["delivered", "2xx"]);
-        check(answer(302, None), Next::Dead(Cause::Status), ["dead", "3xx"]);
-        check(answer(404, None), Next::Dead(Cause::Status), ["dead", "4xx"]);
-        check(answer(503, None), retry, ["retry", "5xx"]);
-        check(answer(999, None), Next::Dead(Cause::Status), ["dead", "other"]);
-        check(answer(200, None), retry, ["retry", "rule"]);
-        check(answer(200, Some(failed(Failure::Timeout))), retry, ["retry", "timeout"]);
-        check(Err(failed(Failure::Blocked)), Next::Dead(Cause::Blocked), ["dead", "blocked"]);
-        check(Err(failed(Failure::Dns)), retry, ["retry", "dns"]);
-        check(Err(failed(Failure::Connect)), retry, ["retry", "connect"]);
-        check(Err(failed(Failure::Tls)), retry, ["retry", "tls"]);
-        check(Err(failed(Failure::Timeout)), retry, ["retry", "timeout"]);
-        check(Err(failed(Failure::Reset)), retry, ["retry", "reset"]);
-        check(Err(failed(Failure::Protocol)), retry, ["retry", "protocol"]);
+        check(answer(204, None), &any, Next::Delivered, ["delivered", "2xx"]);
+        check(
+            answer(200, Some(failed(Failure::Reset))),
+            &any,
+            Next::Delivered,
+            ["delivered", "2xx"],
+        );
+        check(answer(302, None), &any, Next::Dead(Cause::Status), ["dead", "3xx"]);
+        check(answer(404, None), &any, Next::Dead(Cause::Status), ["dead", "4xx"]);
+        // Where a status is named, the rule on the body may be what failed.
+        check(answer(404, None), &not_found, retry, ["retry", "rule"]);
+        check(answer(503, None), &any, retry, ["retry", "5xx"]);
+        check(answer(999, None), &any, Next::Dead(Cause::Status), ["dead", "other"]);
+        check(answer(200, None), &body, retry, ["retry", "rule"]);
+        check(answer(200, Some(failed(Failure::Timeout))), &body, retry, ["retry", "timeout"]);
+        check(Err(failed(Failure::Blocked)), &any, Next::Dead(Cause::Blocked), ["dead", "blocked"]);
+        check(Err(failed(Failure::Dns)), &any, retry, ["retry", "dns"]);
+        check(Err(failed(Failure::Connect)), &any, retry, ["retry", "connect"]);
+        check(Err(failed(Failure::Tls)), &any, retry, ["retry", "tls"]);
+        check(Err(failed(Failure::Timeout)), &any, retry, ["retry", "timeout"]);
+        check(Err(failed(Failure::Reset)), &any, retry, ["retry", "reset"]);
+        check(Err(failed(Failure::Protocol)), &any, retry, ["retry", "protocol"]);
     }
 }
