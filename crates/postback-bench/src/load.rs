@@ -20,12 +20,20 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
 
+use crate::rows::Rows;
+
 /// Options of `load`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Where ingest listens: plain http.
     #[arg(long, default_value = "http://127.0.0.1:8080/ingest")]
     url: Uri,
+    /// Send the rows of the measurements, with this seed, to an endpoint at the origin of --endpoint.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// With --seed: each URL tells the time at which its request was begun, in microseconds since 1970.
+    #[arg(long, requires = "seed")]
+    timed: bool,
     /// URL template of the endpoint; each row has the keys `mascot`, `location` and `click_id`.
     #[arg(
         long,
@@ -136,6 +144,12 @@ impl Load {
 
     /// The JSON of one request.
     fn body(&self, number: u64) -> String {
+        if let Some(seed) = self.options.seed {
+            let rows = self.options.rows;
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let at = self.options.timed.then_some(since_1970.as_micros());
+            return Rows::new(seed).request(&self.options.endpoint, number * rows, rows, at);
+        }
         let endpoint = serde_json::json!({
             "url": self.options.endpoint,
             "method": self.options.method,

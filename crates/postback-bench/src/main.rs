@@ -4,11 +4,13 @@
 //!
 //! For the demo, tests and measurements; not published. What each command does lives in its file.
 
+mod bare;
 mod chaos;
 mod coalesce;
 mod isolation;
 mod load;
 mod pages;
+mod rows;
 mod sink;
 
 use clap::Parser;
@@ -21,6 +23,8 @@ enum Command {
     Chaos(chaos::Options),
     /// Receive postbacks: answer, print, journal, or misbehave by path.
     Sink(sink::Options),
+    /// Send what deliver would send by hyper alone, to be compared with it.
+    BareClient(bare::Options),
     /// Send requests to ingest in a closed loop and tell the rate.
     Load(load::Options),
     /// Measure what hosts in trouble cost the others, on a stack of its own.
@@ -37,6 +41,7 @@ fn main() -> anyhow::Result<()> {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         match command {
             Command::Chaos(options) => chaos::run(options).await,
+            Command::BareClient(options) => bare::run(options).await,
             Command::Sink(options) => sink::run(options).await,
             Command::Load(options) => load::run(options).await,
             Command::Isolation(options) => isolation::run(options).await,

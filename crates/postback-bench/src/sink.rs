@@ -6,6 +6,7 @@
 
 mod answer;
 mod fault;
+mod lean;
 mod notes;
 mod tls;
 
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
+use postback_core::policy::parse_duration;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -54,6 +56,15 @@ pub(crate) struct Options {
     journal: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsOptions,
+    /// Answer each GET by the same few bytes with little work, and count: for measurements.
+    #[arg(long, conflicts_with_all = ["print", "journal", "tls"])]
+    lean: bool,
+    /// With --lean: how long each answer waits.
+    #[arg(long, default_value = "0s", value_parser = parse_duration, requires = "lean")]
+    delay: Duration,
+    /// With --lean: each request of so many is answered 500; 0: none.
+    #[arg(long, default_value_t = 0, requires = "lean")]
+    fail_every: u64,
 }
 
 /// What all connections share.
@@ -91,6 +102,9 @@ impl Socket for TcpStream {
 
 /// Serves until killed; writes `listening on ADDR` first.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    if options.lean {
+        return lean::run(&options).await;
+    }
     let notes = Notes::open(options.print, options.journal.as_deref())?;
     let tls = Tls::set_up(&options.tls)?;
     let listener = TcpListener::bind(options.listen)

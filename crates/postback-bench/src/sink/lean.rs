@@ -1,0 +1,143 @@
+//! The lean sink: a partner that costs as little as can be, so that measurements measure the others.
+//!
+//! It answers every `GET` by the same few bytes, over plain sockets, and counts. Whatever else a partner may do is the
+//! other sink's.
+
+use std::{
+    cell::RefCell,
+    io::{self, Write as _},
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use memchr::memmem;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::Options;
+
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\nok\n";
+const FAILURE: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain\r\ncontent-length: 7\r\n\r\nfailed\n";
+/// The longest head.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// What all connections share.
+#[derive(Debug)]
+struct Lean {
+    delay: Duration,
+    fail_every: u64,
+    counts: RefCell<Counts>,
+}
+
+/// The counts so far, the answer to `GET /__count`.
+#[derive(Debug, Default)]
+struct Counts {
+    connections: u64,
+    requests: u64,
+    failed: u64,
+    bytes: u64,
+    /// Microseconds from the time in `at=` to the arrival here, of each request that has one.
+    waits_us: Vec<u32>,
+}
+
+/// Serves until killed; writes `listening on ADDR` first.
+pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    writeln!(io::stdout().lock(), "listening on {}", listener.local_addr()?)?;
+    let lean = Rc::new(Lean {
+        delay: options.delay,
+        fail_every: options.fail_every,
+        counts: RefCell::default(),
+    });
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                lean.counts.borrow_mut().connections += 1;
+                let lean = Rc::clone(&lean);
+                // The end of a connection is nothing to report.
+                tokio::task::spawn_local(async move { drop(lean.converse(stream).await) });
+            }
+            // Out of files, mostly: others will be closed soon.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+impl Lean {
+    async fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut buffer = Vec::with_capacity(1024);
+        let end = memmem::Finder::new(b"\r\n\r\n");
+        loop {
+            let Some(head) = end.find(&buffer).map(|at| at + 4) else {
+                if buffer.len() > MAX_HEAD || stream.read_buf(&mut buffer).await? == 0 {
+                    return Ok(());
+                }
+                continue;
+            };
+            if buffer.starts_with(b"GET /__count") {
+                let text = self.counts.borrow_mut().json();
+                let length = text.len();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{text}");
+                stream.write_all(answer.as_bytes()).await?;
+            } else {
+                let answer = self.counts.borrow_mut().note(&buffer[..head], self.fail_every);
+                if !self.delay.is_zero() {
+                    tokio::time::sleep(self.delay).await;
+                }
+                stream.write_all(answer).await?;
+            }
+            buffer.drain(..head);
+        }
+    }
+}
+
+impl Counts {
+    /// Counts a request and chooses its answer.
+    fn note(&mut self, head: &[u8], fail_every: u64) -> &'static [u8] {
+        self.requests += 1;
+        self.bytes += head.len() as u64;
+        let line = &head[..memchr::memchr(b'\r', head).unwrap_or_default()];
+        if let Some(sent_us) = sent_us(line) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.waits_us.push(now.as_micros().saturating_sub(sent_us) as u32);
+        }
+        if fail_every > 0 && self.requests.is_multiple_of(fail_every) {
+            self.failed += 1;
+            return FAILURE;
+        }
+        ANSWER
+    }
+
+    fn json(&mut self) -> String {
+        self.waits_us.sort_unstable();
+        let part = |mille: usize| {
+            let rank = (self.waits_us.len() * mille).div_ceil(1000);
+            self.waits_us.get(rank.saturating_sub(1)).copied()
+        };
+        serde_json::json!({
+            "connections": self.connections,
+            "requests": self.requests,
+            "failed": self.failed,
+            "bytes": self.bytes,
+            "waits": self.waits_us.len(),
+            "p50_us": part(500),
+            "p99_us": part(990),
+            "p999_us": part(999),
+        })
+        .to_string()
+    }
+}
+
+/// The time in the target's `at=`, microseconds since 1970.
+fn sent_us(line: &[u8]) -> Option<u128> {
+    let at = memmem::find(line, b"&at=")? + 4;
+    let digits = line[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |number, digit| 10 * number + u128::from(digit - b'0')))
+}
