@@ -57,7 +57,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     tls: TlsOptions,
     /// Answer each GET by the same few bytes with little work, and count: for measurements.
-    #[arg(long, conflicts_with_all = ["print", "journal", "tls"])]
+    #[arg(long, conflicts_with_all = ["print", "journal", "mode"])]
     lean: bool,
     /// With --lean: how long each answer waits.
     #[arg(long, default_value = "0s", value_parser = parse_duration, requires = "lean")]
