@@ -1,13 +1,14 @@
 //! One row's attempt: what is still to be sent is filled in and sent, what came of it is written down.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::Pin, rc::Rc, time::Duration};
 
 use postback_core::{
-    attempt::{Cause, Failure, MAX_RETRY_AFTER, Next, Outcome, Response},
+    attempt::{Cause, Failure, MAX_RETRY_AFTER, Next, Outcome, Response, Verdict},
     endpoint::Filled,
     queue::{PARK, State},
     trace::traceparent,
 };
+use tokio::{sync::futures::Notified, time::Instant};
 
 use crate::{
     lane::Lane,
@@ -16,51 +17,200 @@ use crate::{
     worker::{Held, Item, Worker},
 };
 
-/// Sends a row, unless its time is over, and hands on what became of it.
-pub(crate) async fn run(
-    worker: &Rc<Worker>,
+/// Sends a row, unless its time is over, and hands on what became of it. `began`: now. `cut`: what tells of a request that
+/// must be cut off; it serves one attempt after the other. Returns when it was over.
+pub(crate) async fn run<'w>(
+    worker: &'w Rc<Worker>,
     lane: &Rc<Lane>,
     item: Item,
     connection: &mut Option<Connection>,
-) {
+    cut: Pin<&mut Notified<'w>>,
+    began: Instant,
+) -> Instant {
     // The lease may have ended, or the process begun to stop, since the row was handed out.
-    if !worker.may_send_of(&item.held) {
-        return worker.close(&item, false);
+    if !worker.may_send_of(&item.held, began) {
+        worker.close(&item, false);
+        return began;
     }
-    let began_ms = worker.now_ms();
-    let nothing = Attempted { at_ms: began_ms, outcome: None };
-    match fill(&item) {
-        Err(why) => {
-            let id = item.held.id.postback(item.row);
-            log::error!("postback {id}: {why}; it is dead, cause undecodable");
-            finish(worker, &item, &nothing, None, Next::Dead(Cause::Undecodable));
+    let attempt = Attempt {
+        worker,
+        lane,
+        item: &item,
+        id: item.held.id.postback(item.row).text(),
+        began_ms: worker.ms_at(began),
+    };
+    let (was_made, ended) = attempt.make(connection, cut, began).await;
+    worker.close(&item, was_made);
+    ended
+}
+
+struct Attempt<'a> {
+    worker: &'a Rc<Worker>,
+    lane: &'a Rc<Lane>,
+    item: &'a Item,
+    /// The postback's id.
+    id: String,
+    /// Milliseconds since 1970, Redis's time.
+    began_ms: u64,
+}
+
+impl Attempt<'_> {
+    /// Tells whether there is something to report of the row, and when it was over.
+    async fn make(
+        &self,
+        connection: &mut Option<Connection>,
+        cut: Pin<&mut Notified<'_>>,
+        began: Instant,
+    ) -> (bool, Instant) {
+        let dies = |filled, cause| self.finish(None, filled, Next::Dead(cause), self.began_ms);
+        let filled = match fill(self.item) {
+            Ok(filled) => filled,
+            Err(why) => {
+                log::error!("postback {}: {why}; it is dead, cause undecodable", self.id);
+                dies(None, Cause::Undecodable);
+                return (true, began);
+            }
+        };
+        if self.time_left(self.began_ms).is_zero() {
+            dies(Some(&filled), Cause::Expired);
+            return (true, began);
         }
-        Ok(filled) if time_left(worker, &item.held, item.row, began_ms).is_zero() => {
-            finish(worker, &item, &nothing, Some(filled), Next::Dead(Cause::Expired));
+        let sent = self.send(&filled, connection, cut).await;
+        let ended = Instant::now();
+        let ended_ms = self.worker.ms_at(ended);
+        let is_cut = sent.is_none();
+        let outcome = match sent {
+            Some(Ok(outcome)) => {
+                steer(self.worker, self.lane, &self.item.held, &outcome);
+                outcome
+            }
+            Some(Err(unsent)) => {
+                if let Unsent::Shortage(why) = unsent {
+                    self.worker.rest(&why);
+                }
+                return (false, ended);
+            }
+            None => cut_off(ended - began),
+        };
+        let next = self.judge(&outcome, is_cut, ended_ms);
+        self.finish(Some(&outcome), Some(&filled), next, ended_ms);
+        (true, ended)
+    }
+
+    /// `None`: it was cut off by the end of the drain or of the lease.
+    async fn send(
+        &self,
+        filled: &Filled<'_>,
+        connection: &mut Option<Connection>,
+        mut cut: Pin<&mut Notified<'_>>,
+    ) -> Option<Result<Outcome, Unsent>> {
+        let (worker, item, began_ms) = (self.worker, self.item, self.began_ms);
+        let batch = &item.held.batch;
+        let (source, attempt) = (batch.source(item.row), attempts_before(item).saturating_add(1));
+        let given = source.traceparent.as_deref();
+        let traceparent = traceparent(given, &source.request_id, &self.id, attempt, began_ms);
+        let (timestamp, body) = (began_ms / 1000, filled.body.as_deref());
+        let request = Prepared {
+            method: batch.endpoint.template().method,
+            origin: &self.lane.origin,
+            host: self.lane.host.clone(),
+            target: &filled.target,
+            headers: &filled.headers,
+            body,
+            id: &self.id,
+            traceparent: &traceparent,
+            timestamp,
+            signature: worker.process.keys.sign(&self.id, timestamp, body.unwrap_or_default()),
+        };
+        let time = batch.policy.timeout_ms;
+        let bounds = Bounds {
+            time: time.map_or(worker.process.config.timeout, Duration::from_millis),
+            kept: if batch.policy.success.has_body_rule() { MAX_BODY } else { record::BODY },
+        };
+        let may = |now| worker.may_send_of(&item.held, now);
+        tokio::select! {
+            biased;
+            sent = send(connection, &worker.process.dialer, request, bounds, may) => return Some(sent),
+            () = cut.as_mut() => {}
         }
-        Ok(filled) => {
-            let sent = send_row(worker, lane, &item, &filled, connection, began_ms).await;
-            let cut = sent.is_none();
-            let outcome = match sent {
-                Some(Ok(outcome)) => {
-                    steer(worker, lane, &item.held, &outcome);
-                    outcome
-                }
-                Some(Err(unsent)) => {
-                    if let Unsent::Shortage(why) = unsent {
-                        worker.rest(&why);
-                    }
-                    drop(filled);
-                    return worker.close(&item, false);
-                }
-                None => cut_off(worker, began_ms),
-            };
-            let next = judge(worker, &item, &outcome, cut);
-            let attempted = Attempted { at_ms: began_ms, outcome: Some(outcome) };
-            finish(worker, &item, &attempted, Some(filled), next);
+        *connection = None;
+        None
+    }
+
+    /// `is_cut`: it was we who cut it off, and no row dies of that. `now_ms` is Redis's time.
+    fn judge(&self, outcome: &Outcome, is_cut: bool, now_ms: u64) -> Next {
+        let policy = &self.item.held.batch.policy;
+        let next = match outcome.verdict(&policy.success) {
+            Verdict::Delivered => Next::Delivered,
+            verdict => match self.after(verdict, now_ms) {
+                Next::Dead(Cause::Reset) if is_cut => Next::Retry(Duration::ZERO),
+                next => next,
+            },
+        };
+        self.worker.process.metrics.observe(outcome, &policy.success, next);
+        next
+    }
+
+    fn after(&self, verdict: Verdict, now_ms: u64) -> Next {
+        let attempts = u32::from(attempts_before(self.item)) + 1;
+        let given = self.item.held.batch.policy.retries_ms.as_ref();
+        let given: Option<Vec<_>> =
+            given.map(|all| all.iter().copied().map(Duration::from_millis).collect());
+        let retries = given.as_ref().unwrap_or(&self.worker.process.config.retries.0);
+        verdict.next(attempts, retries, jitter(self.item, attempts), self.time_left(now_ms))
+    }
+
+    /// Writes the row's new state and the log's record.
+    fn finish(
+        &self,
+        outcome: Option<&Outcome>,
+        filled: Option<&Filled<'_>>,
+        next: Next,
+        now_ms: u64,
+    ) {
+        let (worker, held) = (self.worker, &self.item.held);
+        let Some(attempts) = self.note_state(outcome, next, now_ms) else { return };
+        worker.count(held, outcome, next, now_ms);
+        let attempted = Attempted {
+            lane: self.lane,
+            item: self.item,
+            id: &self.id,
+            filled,
+            outcome,
+            next,
+            attempts,
+            began_ms: self.began_ms,
+            ended_ms: now_ms,
+        };
+        record(&attempted, |record| worker.record(record));
+        if let (Next::Delivered, true) = (next, outcome.is_some()) {
+            let waited = now_ms.saturating_sub(held.stored_at_ms);
+            worker.process.metrics.delivered_after(Duration::from_millis(waited));
         }
     }
-    worker.close(&item, true);
+
+    /// Sets the row's state, and tells how many attempts were made.
+    fn note_state(&self, outcome: Option<&Outcome>, next: Next, now_ms: u64) -> Option<u8> {
+        let made = u8::from(outcome.is_some());
+        let mut states = self.item.held.states.borrow_mut();
+        if std::mem::take(&mut states.crashes) > 0 {
+            self.worker.note_harmless();
+        }
+        let row = states.rows.get_mut(usize::from(self.item.row))?;
+        match next {
+            Next::Delivered => row.state = State::Delivered,
+            Next::Retry(wait) => row.state = State::Waiting(wait.as_millis() as u64),
+            Next::Dead(cause) => row.die(cause, now_ms),
+        }
+        row.attempts = row.attempts.saturating_add(made);
+        let status = outcome.and_then(Outcome::status);
+        row.status = status.unwrap_or(if made == 0 { row.status } else { 0 });
+        Some(row.attempts)
+    }
+
+    fn time_left(&self, now_ms: u64) -> Duration {
+        time_left(self.worker, &self.item.held, self.item.row, now_ms)
+    }
 }
 
 fn fill(item: &Item) -> Result<Filled<'_>, String> {
@@ -69,75 +219,10 @@ fn fill(item: &Item) -> Result<Filled<'_>, String> {
     batch.endpoint.fill(&row).map_err(|error| error.to_string())
 }
 
-/// `None`: it was cut off by the end of the drain or of the lease.
-async fn send_row(
-    worker: &Worker,
-    lane: &Lane,
-    item: &Item,
-    filled: &Filled<'_>,
-    connection: &mut Option<Connection>,
-    began_ms: u64,
-) -> Option<Result<Outcome, Unsent>> {
-    let batch = &item.held.batch;
-    let id = item.held.id.postback(item.row).to_string();
-    let (source, attempt) = (batch.source(item.row), attempts_before(item).saturating_add(1));
-    let given = source.traceparent.as_deref();
-    let traceparent = traceparent(given, &source.request_id, &id, attempt, began_ms);
-    let (timestamp, body) = (began_ms / 1000, filled.body.as_deref());
-    let request = Prepared {
-        method: batch.endpoint.template().method,
-        origin: &lane.origin,
-        target: &filled.target,
-        headers: &filled.headers,
-        body,
-        id: &id,
-        traceparent: &traceparent,
-        timestamp,
-        signature: worker.process.keys.sign(&id, timestamp, body.unwrap_or_default()),
-    };
-    let time = batch.policy.timeout_ms;
-    let bounds = Bounds {
-        time: time.map_or(worker.process.config.timeout, Duration::from_millis),
-        kept: if batch.policy.success.has_body_rule() { MAX_BODY } else { record::BODY },
-    };
-    let cut = worker.cut.notified();
-    let may = || worker.may_send_of(&item.held);
-    tokio::select! {
-        sent = send(connection, &worker.process.dialer, request, bounds, may) => return Some(sent),
-        () = cut => {}
-    }
-    *connection = None;
-    None
-}
-
 /// What is written down for a request that was still open at the end of the drain or of the lease.
-fn cut_off(worker: &Worker, began_ms: u64) -> Outcome {
+fn cut_off(response_time: Duration) -> Outcome {
     let why = "cut off by deliver's shutdown or the end of its lease".to_owned();
-    let response_time = Duration::from_millis(worker.now_ms().saturating_sub(began_ms));
     Outcome { result: Err(Failure::Reset(why)), response_time }
-}
-
-/// `cut`: it was we who cut it off, and no row dies of that.
-fn judge(worker: &Rc<Worker>, item: &Item, outcome: &Outcome, cut: bool) -> Next {
-    let policy = &item.held.batch.policy;
-    let attempts = u32::from(attempts_before(item)) + 1;
-    let given: Option<Vec<_>> = policy
-        .retries_ms
-        .as_ref()
-        .map(|all| all.iter().copied().map(Duration::from_millis).collect());
-    let retries = given.as_ref().unwrap_or(&worker.process.config.retries.0);
-    let left = time_left(worker, &item.held, item.row, worker.now_ms());
-    let next = match outcome.verdict(&policy.success).next(
-        attempts,
-        retries,
-        jitter(item, attempts),
-        left,
-    ) {
-        Next::Dead(Cause::Reset) if cut => Next::Retry(Duration::ZERO),
-        next => next,
-    };
-    worker.process.metrics.observe(outcome, &policy.success, next);
-    next
 }
 
 /// What the outcome means for the lane: its breaker, a probe's answer, a 429's wish.
@@ -166,37 +251,6 @@ fn steer(worker: &Worker, lane: &Lane, held: &Held, outcome: &Outcome) {
         held.answered.set(true);
     } else if many {
         worker.park(lane, PARK, format!("10 failures in a row, the last: {}", why()));
-    }
-}
-
-/// Writes the row's new state and the log's record.
-fn finish(
-    worker: &Worker,
-    item: &Item,
-    attempted: &Attempted,
-    filled: Option<Filled<'_>>,
-    next: Next,
-) {
-    let made = u8::from(attempted.outcome.is_some());
-    let mut states = item.held.states.borrow_mut();
-    if std::mem::take(&mut states.crashes) > 0 {
-        worker.note_harmless();
-    }
-    let Some(row) = states.rows.get_mut(usize::from(item.row)) else { return };
-    match next {
-        Next::Delivered => row.state = State::Delivered,
-        Next::Retry(wait) => row.state = State::Waiting(wait.as_millis() as u64),
-        Next::Dead(cause) => row.die(cause, worker.now_ms()),
-    }
-    row.attempts = row.attempts.saturating_add(made);
-    row.status = attempted.status().unwrap_or(if made == 0 { row.status } else { 0 });
-    let attempts = row.attempts;
-    drop(states);
-    worker.count(&item.held, attempted.outcome.as_ref(), next);
-    worker.record(record(item, attempted, filled, attempts, next, worker.now_ms()));
-    if let (Next::Delivered, true) = (next, attempted.outcome.is_some()) {
-        let waited = worker.now_ms().saturating_sub(item.held.stored_at_ms);
-        worker.process.metrics.delivered_after(Duration::from_millis(waited));
     }
 }
 

@@ -27,7 +27,7 @@ use native_tls::{Certificate, Protocol, TlsConnector};
 use postback_core::{attempt::Failure, endpoint::Origin};
 use tokio::{
     net::{TcpSocket, TcpStream},
-    time::timeout,
+    time::{Sleep, sleep_until, timeout},
 };
 
 use self::{
@@ -111,7 +111,7 @@ impl Dialer {
             tls.add_root_certificate(root);
         }
         let mut http = http1::Builder::new();
-        http.max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD);
+        http.max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD).writev(false);
         Ok(Dialer {
             allow: config.allow_net,
             bind: config.bind,
@@ -137,7 +137,8 @@ impl Dialer {
         };
         let connection = self.http.handshake(stream).await;
         let (sender, driver) = connection.map_err(|error| Failure::Connect(error.to_string()))?;
-        Ok(Connection { sender, driver: Some(Box::new(driver)), budget })
+        let timer = Box::pin(sleep_until(Instant::now().into()));
+        Ok(Connection { sender, driver: Some(Box::new(driver)), budget, timer, paused: false })
     }
 
     /// The origin's addresses that may be called, in the resolver's order; at least one.
@@ -219,7 +220,16 @@ pub(crate) struct Connection {
     /// `None` once the connection is over.
     driver: Option<Box<Driver>>,
     budget: Budget,
+    /// The end of the attempt. One timer serves them all: moving it on costs next to nothing, a new one the timer wheel's
+    /// lock twice.
+    timer: Pin<Box<Sleep>>,
+    /// Whether it was kept without a request since it was last looked at.
+    paused: bool,
 }
+
+/// The attempt's time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Late;
 
 impl Connection {
     /// Whether a request could be sent, as far as is known without looking at the socket.
@@ -227,9 +237,20 @@ impl Connection {
         self.driver.is_some() && self.sender.is_ready()
     }
 
-    /// Lets the partner send as many bytes as it may in one attempt.
-    pub(crate) fn renew_budget(&self) {
+    /// Lets an attempt last until then, and the partner send as many bytes as it may in one attempt.
+    pub(crate) fn begin(&mut self, deadline: tokio::time::Instant) {
         self.budget.renew();
+        self.timer.as_mut().reset(deadline);
+    }
+
+    /// The connection was kept without a request: it may have been closed meanwhile.
+    pub(crate) fn note_pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Whether a request can be sent. The socket is looked at only where it may tell something new.
+    pub(crate) async fn is_open(&mut self) -> bool {
+        if std::mem::take(&mut self.paused) { self.is_ready().await } else { self.is_usable() }
     }
 
     /// Looks at the socket and tells whether a request can be sent now.
@@ -242,12 +263,19 @@ impl Connection {
         self.is_usable()
     }
 
-    /// Runs the connection until `what`, which waits for something that comes over it, is done.
-    pub(crate) async fn drive<F: Future>(&mut self, what: F) -> F::Output {
+    /// Runs the connection until `what`, which waits for something that comes over it, is done, or until the attempt's
+    /// time is over. The driver is turned only where `what` is not there yet: that is what costs.
+    pub(crate) async fn drive<F: Future>(&mut self, what: F) -> Result<F::Output, Late> {
         let mut what = pin!(what);
         std::future::poll_fn(|cx| {
+            if let Poll::Ready(done) = what.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
             self.turn(cx);
-            what.as_mut().poll(cx)
+            if let Poll::Ready(done) = what.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            self.timer.as_mut().poll(cx).map(|()| Err(Late))
         })
         .await
     }

@@ -6,10 +6,12 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    pin::pin,
     rc::Rc,
     time::Duration,
 };
 
+use hyper::header::HeaderValue;
 use postback_core::{
     endpoint::Origin,
     id::LaneId,
@@ -23,7 +25,7 @@ use tokio::{
 use crate::{
     attempt,
     process::Process,
-    send::Connection,
+    send::{Connection, host_header},
     worker::{Item, Worker},
 };
 
@@ -54,6 +56,10 @@ pub(crate) const ROUNDS: usize = 4;
 pub(crate) struct Lane {
     pub(crate) id: LaneId,
     pub(crate) origin: Origin,
+    /// Its texts: what comes before a URL's path, `host:port`, and the `Host` header (`None`: it cannot be written).
+    pub(crate) front: String,
+    pub(crate) host_port: String,
+    pub(crate) host: Option<HeaderValue>,
     pub(crate) breaker: Breaker,
     queue: RefCell<VecDeque<Item>>,
     in_flight: Cell<usize>,
@@ -73,6 +79,9 @@ impl Lane {
     pub(crate) fn new(id: LaneId, origin: Origin) -> Rc<Lane> {
         Rc::new(Lane {
             id,
+            front: origin.url(""),
+            host_port: origin.host_port(),
+            host: host_header(&origin),
             origin,
             breaker: Breaker::default(),
             queue: RefCell::default(),
@@ -224,7 +233,7 @@ impl Lane {
 
     /// Puts rows on connections as far as the lane's share goes.
     pub(crate) fn pump(self: &Rc<Self>, worker: &Rc<Worker>) {
-        while let Some(mut item) = self.next(worker) {
+        while let Some(mut item) = self.next(worker, Instant::now()) {
             loop {
                 let Some(idle) = self.idle.borrow_mut().pop() else {
                     self.connections.set(self.connections.get() + 1);
@@ -240,8 +249,8 @@ impl Lane {
     }
 
     /// The next row and a slot for it, if there are both (`lane/share.rs`).
-    fn next(self: &Rc<Self>, worker: &Rc<Worker>) -> Option<Item> {
-        if self.queue.borrow().is_empty() || !worker.may_send() {
+    fn next(self: &Rc<Self>, worker: &Rc<Worker>, now: Instant) -> Option<Item> {
+        if self.queue.borrow().is_empty() || !worker.may_send(now) {
             return None;
         }
         let process = &worker.process;
@@ -321,19 +330,27 @@ pub(crate) fn wait(ms: f64) -> Duration {
 
 /// One connection's life: row after row, as long as there are rows and the connection holds.
 async fn serve(worker: Rc<Worker>, lane: Rc<Lane>, first: Item) {
-    let mut connection = None;
-    let mut item = first;
+    let mut connection: Option<Connection> = None;
+    let mut cut = pin!(worker.cut.notified());
+    let (mut item, mut began) = (first, Instant::now());
     loop {
-        let since = Instant::now();
-        attempt::run(&worker, &lane, item, &mut connection).await;
-        lane.known.set(Known::by(since.elapsed()));
+        // Also clears what was told while nothing was in flight here.
+        while cut.as_mut().enable() {
+            cut.set(worker.cut.notified());
+        }
+        let ended = attempt::run(&worker, &lane, item, &mut connection, cut.as_mut(), began).await;
+        lane.known.set(Known::by(ended - began));
         lane.release(&worker);
-        let next = match lane.next(&worker) {
-            Some(next) => Some(next),
-            None if connection.as_ref().is_some_and(Connection::is_usable) => {
-                lane.wait(&worker.process).await
+        let next = lane.next(&worker, ended);
+        began = ended;
+        let next = match (next, &mut connection) {
+            (None, Some(connection)) if connection.is_usable() => {
+                let next = lane.wait(&worker.process).await;
+                connection.note_pause();
+                began = Instant::now();
+                next
             }
-            None => None,
+            (next, _) => next,
         };
         match next {
             Some(next) => item = next,

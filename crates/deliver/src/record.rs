@@ -1,14 +1,16 @@
-//! What the delivery log keeps of an attempt.
+//! What the delivery log keeps of an attempt: written as soon as it is over, from where its texts are.
+
+use std::borrow::Cow;
 
 use postback_core::{
     attempt::{Cause, Next, Outcome},
     batch::{Batch, Source},
     endpoint::{Filled, Method},
     id::PostbackId,
-    queue::{Record, Recorded, Sent},
+    queue::{RecordRef, Recorded, Sent},
 };
 
-use crate::worker::Item;
+use crate::{lane::Lane, worker::Item};
 
 /// So much of a body is kept, the answer's and the request's, in bytes.
 pub(crate) const BODY: usize = 1024;
@@ -20,64 +22,64 @@ const SECRET: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 const MASK: &str = "***";
 
 /// An attempt, or a death without one.
-pub(crate) struct Attempted {
-    /// When it began, milliseconds since 1970, Redis's time.
-    pub(crate) at_ms: u64,
+pub(crate) struct Attempted<'a> {
+    pub(crate) lane: &'a Lane,
+    pub(crate) item: &'a Item,
+    /// The postback's id.
+    pub(crate) id: &'a str,
+    /// The request; `None`: the row could not be filled in.
+    pub(crate) filled: Option<&'a Filled<'a>>,
     /// What happened; `None`: nothing was sent.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<&'a Outcome>,
+    pub(crate) next: Next,
+    /// Attempts made, this one included.
+    pub(crate) attempts: u8,
+    /// When it began and ended, milliseconds since 1970, Redis's time.
+    pub(crate) began_ms: u64,
+    pub(crate) ended_ms: u64,
 }
 
-impl Attempted {
-    pub(crate) fn status(&self) -> Option<u16> {
-        self.outcome.as_ref().and_then(Outcome::status)
-    }
-}
-
-/// The log's record of an attempt; `attempts` counts this one, `now_ms` is Redis's time. A row that cannot be filled
-/// is told without its URL.
-pub(crate) fn record(
-    item: &Item,
-    attempted: &Attempted,
-    filled: Option<Filled<'_>>,
-    attempts: u8,
-    next: Next,
-    now_ms: u64,
-) -> Record {
+/// Hands the log's record of an attempt to `keep`. A row that cannot be filled is told without its URL.
+pub(crate) fn record(attempted: &Attempted<'_>, keep: impl FnOnce(&RecordRef<'_>)) {
+    let &Attempted { lane, item, filled, outcome, next, .. } = attempted;
     let batch = &item.held.batch;
-    let (source, origin) = (batch.source(item.row), batch.endpoint.origin());
-    let (response_body, truncated) = body(attempted);
-    let unmatched = filled.as_ref().map_or(&[][..], |filled| &filled.unmatched);
-    Record {
-        id: item.held.id.postback(item.row).to_string(),
-        request_id: source.request_id.clone(),
-        host: origin.host_port(),
+    let source = batch.source(item.row);
+    let (response_body, truncated) = body(outcome);
+    let error = error(outcome, next);
+    let sent = filled.filter(|_| outcome.is_some()).and_then(sent);
+    let mut url = String::new();
+    if let Some(filled) = filled {
+        url.reserve_exact(lane.front.len() + filled.target.len());
+        url.push_str(&lane.front);
+        url.push_str(&filled.target);
+    }
+    keep(&RecordRef {
+        id: attempted.id,
+        request_id: &source.request_id,
+        reference: filled.and_then(|filled| filled.reference.as_deref()),
+        host: &lane.host_port,
         method: batch.endpoint.template().method,
-        url: filled.as_ref().map_or_else(String::new, |filled| origin.url(&filled.target)),
-        unmatched: unmatched.iter().map(ToString::to_string).collect(),
+        url: &url,
+        unmatched: filled.map_or(&[], |filled| &filled.unmatched),
         accepted_at_ms: item.held.stored_at_ms,
-        attempt: if attempted.outcome.is_some() { attempts } else { 0 },
-        at_ms: attempted.at_ms,
-        status: attempted.status().unwrap_or(0),
-        error: error(attempted, next),
-        response_time_us: attempted
-            .outcome
-            .as_ref()
-            .map_or(0, |o| o.response_time.as_micros() as u64),
-        response_body,
+        attempt: if outcome.is_some() { attempted.attempts } else { 0 },
+        at_ms: attempted.began_ms,
+        status: outcome.and_then(Outcome::status).unwrap_or(0),
+        error: error.as_deref(),
+        response_time_us: outcome.map_or(0, |o| o.response_time.as_micros() as u64),
+        response_body: &response_body,
         truncated,
         then: match next {
             Next::Delivered => Recorded::Delivered,
-            Next::Retry(wait) => Recorded::Retry(now_ms + wait.as_millis() as u64),
+            Next::Retry(wait) => Recorded::Retry(attempted.ended_ms + wait.as_millis() as u64),
             Next::Dead(cause) => Recorded::Dead(cause),
         },
         received_at_ms: Some(source.received_at_ms),
         nginx_at_ms: source.nginx_at_ms(),
         reserved_at_ms: Some(item.held.reserved_at_ms),
-        traceparent: source.traceparent.clone(),
-        sent: filled.as_ref().filter(|_| attempted.outcome.is_some()).and_then(sent),
-        settled_at_ms: 0,
-        reference: filled.and_then(|filled| filled.reference),
-    }
+        traceparent: source.traceparent.as_deref(),
+        sent: sent.as_deref(),
+    });
 }
 
 /// What was sent beside the URL; nothing, and no memory for it, where there is neither a header nor a body.
@@ -116,19 +118,19 @@ fn start(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-fn body(attempted: &Attempted) -> (String, bool) {
-    let Some(Ok(response)) = attempted.outcome.as_ref().map(|outcome| &outcome.result) else {
-        return (String::new(), false);
+fn body(outcome: Option<&Outcome>) -> (Cow<'_, str>, bool) {
+    let Some(Ok(response)) = outcome.map(|outcome| &outcome.result) else {
+        return (Cow::Borrowed(""), false);
     };
     let kept = &response.body[..response.body.len().min(BODY)];
     (
-        String::from_utf8_lossy(kept).into_owned(),
+        String::from_utf8_lossy(kept),
         response.truncated || response.body_failed.is_some() || kept.len() < response.body.len(),
     )
 }
 
-fn error(attempted: &Attempted, next: Next) -> Option<String> {
-    match (&attempted.outcome.as_ref()?.result, next) {
+fn error(outcome: Option<&Outcome>, next: Next) -> Option<String> {
+    match (&outcome?.result, next) {
         (Err(failure), _) => Some(failure.to_string()),
         (Ok(_), Next::Delivered) => None,
         (Ok(response), _) => Some(match &response.body_failed {
@@ -155,33 +157,33 @@ pub(crate) struct Buried<'a> {
 }
 
 impl Buried<'_> {
-    /// The log's record of one of the rows, without its URL.
-    pub(crate) fn record(&self, id: PostbackId) -> Record {
+    /// Hands the log's record of one of the rows to `keep`, without its URL.
+    pub(crate) fn record(&self, id: PostbackId, keep: impl FnOnce(&RecordRef<'_>)) {
         let batch = self.batch;
         let source = batch.map(|batch| batch.source(id.row));
-        Record {
-            id: id.to_string(),
-            request_id: source.map_or_else(String::new, |source| source.request_id.clone()),
+        let host = batch.map_or_else(String::new, |batch| batch.endpoint.origin().host_port());
+        keep(&RecordRef {
+            id: &id.text(),
+            request_id: source.map_or("", |source| &source.request_id),
             reference: None,
-            host: batch.map_or_else(String::new, |batch| batch.endpoint.origin().host_port()),
+            host: &host,
             method: batch.map_or(Method::Get, |batch| batch.endpoint.template().method),
-            url: String::new(),
-            unmatched: Vec::new(),
+            url: "",
+            unmatched: &[],
             accepted_at_ms: self.stored_at_ms,
             attempt: 0,
             at_ms: self.at_ms,
             status: 0,
-            error: Some(self.why.to_owned()),
+            error: Some(self.why),
             response_time_us: 0,
-            response_body: String::new(),
+            response_body: "",
             truncated: false,
             then: Recorded::Dead(self.cause),
             received_at_ms: source.map(|source| source.received_at_ms),
             nginx_at_ms: source.and_then(Source::nginx_at_ms),
             reserved_at_ms: Some(self.reserved_at_ms),
-            traceparent: source.and_then(|source| source.traceparent.clone()),
+            traceparent: source.and_then(|source| source.traceparent.as_deref()),
             sent: None,
-            settled_at_ms: 0,
-        }
+        });
     }
 }

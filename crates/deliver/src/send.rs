@@ -13,11 +13,11 @@ use postback_core::{
     attempt::{Failure, Outcome, Response},
     endpoint::Origin,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-pub(crate) use self::head::Prepared;
+pub(crate) use self::head::{Prepared, host_header};
 pub(crate) use crate::connect::Connection;
-use crate::connect::{Dialer, NoConnection, plain};
+use crate::connect::{Dialer, Late, NoConnection, plain};
 
 /// The most that is read of a response's body, in bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -55,7 +55,7 @@ pub(crate) async fn send(
     dialer: &Dialer,
     postback: Prepared<'_>,
     bounds: Bounds,
-    may: impl Fn() -> bool,
+    may: impl Fn(Instant) -> bool,
 ) -> Result<Outcome, Unsent> {
     let unsent = |failure| Ok(Outcome { result: Err(failure), response_time: Duration::ZERO });
     let (origin, now) = (postback.origin, postback.timestamp);
@@ -70,20 +70,22 @@ pub(crate) async fn send(
             Err(NoConnection::Failed(failure)) => return unsent(failure),
             Err(NoConnection::Shortage(why)) => return Err(Unsent::Shortage(why)),
         };
-        if !may() {
+        // Answers that came together are all read before the next requests are written: 2 % less CPU.
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        if !may(start) {
+            connection.note_pause();
             *slot = Some(connection);
             return Err(Unsent::Fenced);
         }
-        connection.renew_budget();
-        let start = Instant::now();
-        let deadline = start + bounds.time;
+        connection.begin(start + bounds.time);
         let answer = connection.sender.try_send_request(request);
-        let result = match timeout_at(deadline, connection.drive(answer)).await {
+        let result = match connection.drive(answer).await {
             Ok(Ok(answer)) => {
                 let mut response = head(&answer, now);
                 let body = answer.into_body();
-                let whole = read(&mut connection, body, deadline, bounds.kept, &mut response).await;
-                if whole && connection.is_ready().await {
+                let whole = read(&mut connection, body, bounds.kept, &mut response).await;
+                if whole && (connection.is_usable() || connection.is_ready().await) {
                     *slot = Some(connection);
                 }
                 Ok(response)
@@ -95,7 +97,7 @@ pub(crate) async fn send(
                 }
                 _ => Err(failure(&error.into_error())),
             },
-            Err(_) => Err(Failure::Timeout(format!("no answer within {:?}", bounds.time))),
+            Err(Late) => Err(Failure::Timeout(format!("no answer within {:?}", bounds.time))),
         };
         return Ok(Outcome { result, response_time: start.elapsed() });
     }
@@ -108,7 +110,7 @@ async fn open(
     origin: &Origin,
 ) -> Result<Connection, NoConnection> {
     if let Some(mut connection) = kept
-        && connection.is_ready().await
+        && connection.is_open().await
     {
         return Ok(connection);
     }
@@ -130,20 +132,19 @@ fn head(answer: &hyper::Response<Incoming>, now: u64) -> Response {
 async fn read(
     connection: &mut Connection,
     mut body: Incoming,
-    deadline: Instant,
     kept: usize,
     response: &mut Response,
 ) -> bool {
     let mut left = MAX_BODY;
     loop {
-        let frame = match timeout_at(deadline, connection.drive(body.frame())).await {
+        let frame = match connection.drive(body.frame()).await {
             Ok(None) => return true,
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => {
                 response.body_failed = Some(failure(&error));
                 return false;
             }
-            Err(_) => {
+            Err(Late) => {
                 let text = format!("the body stalled after {} bytes", MAX_BODY - left);
                 response.body_failed = Some(Failure::Timeout(text));
                 return false;

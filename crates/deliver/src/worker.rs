@@ -14,7 +14,7 @@ use postback_core::{
     attempt::{Cause, Next, Outcome},
     batch::Batch,
     id::{BatchId, LaneId},
-    queue::{LaneChange, Queue, QueueError, RowStates, Shard, Which},
+    queue::{LaneChange, Queue, QueueError, RecordRef, RowStates, Shard, Which},
     redis::RedisFailure,
 };
 use tokio::{
@@ -30,6 +30,7 @@ use crate::{
 
 mod beat;
 mod clock;
+mod records;
 mod reserve;
 mod settle;
 mod trim;
@@ -168,16 +169,16 @@ impl Worker {
     }
 
     /// Whether a request may go out: the lease is fresh, and Redis takes our outcomes.
-    pub(crate) fn may_send(&self) -> bool {
+    pub(crate) fn may_send(&self, now: Instant) -> bool {
         !self.process.stopping.get()
             && !self.resting.get()
-            && self.beat_at.get().is_some_and(|at| at.elapsed() < SEND_AFTER_BEAT)
-            && !self.unsettled.is_overdue()
+            && self.beat_at.get().is_some_and(|at| now.duration_since(at) < SEND_AFTER_BEAT)
+            && !self.unsettled.is_overdue(now)
     }
 
     /// Whether a request of this batch may go out: it was not taken over meanwhile.
-    pub(crate) fn may_send_of(&self, held: &Held) -> bool {
-        held.session == self.session.get() && self.may_send()
+    pub(crate) fn may_send_of(&self, held: &Held, now: Instant) -> bool {
+        held.session == self.session.get() && self.may_send(now)
     }
 
     /// Redis does not know of this worker's lease, whatever our clock says of it (which stands still while the machine
@@ -189,7 +190,12 @@ impl Worker {
 
     /// Redis's time now, as far as its replies told it; milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
+        self.ms_at(Instant::now())
+    }
+
+    /// Redis's time at an instant of ours.
+    pub(crate) fn ms_at(&self, instant: Instant) -> u64 {
+        self.clock.ms_at(instant)
     }
 
     /// As [`Worker::now_ms`], with parts of a millisecond.
@@ -326,9 +332,9 @@ impl Worker {
     }
 
     /// Counts an attempt, or a row whose time was over before it, in the minute's figures; its record follows.
-    pub(crate) fn count(&self, held: &Held, outcome: Option<&Outcome>, next: Next) {
+    pub(crate) fn count(&self, held: &Held, outcome: Option<&Outcome>, next: Next, now_ms: u64) {
         // Both times are whole milliseconds: what is less than one counts for half of it.
-        let waited_ms = self.now_ms().saturating_sub(held.stored_at_ms);
+        let waited_ms = now_ms.saturating_sub(held.stored_at_ms);
         let waited = Duration::from_millis(waited_ms).max(Duration::from_micros(500));
         let success = &held.batch.policy.success;
         self.unsettled.count(|tally| match outcome {
@@ -339,9 +345,9 @@ impl Worker {
     }
 
     /// Keeps an outcome for the log.
-    pub(crate) fn record(&self, record: postback_core::queue::Record) {
+    pub(crate) fn record(&self, record: &RecordRef<'_>) {
         if let Some(deliveries) = &self.process.deliveries {
-            deliveries.note(&record);
+            deliveries.note(&record.to_record());
         }
         self.unsettled.record(record);
     }

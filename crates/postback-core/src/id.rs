@@ -113,9 +113,23 @@ impl BatchId {
     }
 }
 
+impl PostbackId {
+    /// The id's text.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(2 * PART + "-65535".len());
+        text.push_str(self.batch.as_str());
+        text.push('-');
+        let digits = self.row.checked_ilog10().unwrap_or_default();
+        for power in (0..=digits).rev() {
+            text.push(char::from(b'0' + (self.row / 10u16.pow(power) % 10) as u8));
+        }
+        text
+    }
+}
+
 impl fmt::Display for PostbackId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.batch, self.row)
+        f.write_str(&self.text())
     }
 }
 
@@ -194,8 +208,11 @@ mod tests {
     fn ids_come_back_from_their_text() {
         let batch = BatchId::new(LaneId::of(&origin("a.com", 80), None), u64::MAX);
         assert_eq!(batch.to_string().len(), 22);
-        let postback = batch.postback(255);
-        assert_eq!(postback.to_string().parse(), Ok(postback));
+        for row in [0, 7, 10, 99, 255, u16::MAX] {
+            let postback = batch.postback(row);
+            assert_eq!(postback.text(), format!("{batch}-{row}"));
+            assert_eq!(postback.text().parse(), Ok(postback));
+        }
         assert_eq!(batch.lane().to_string().parse(), Ok(batch.lane()));
     }
 

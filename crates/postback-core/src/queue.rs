@@ -48,7 +48,7 @@ pub use self::{
     census::Census,
     enqueue::{Enqueue, EnqueueError, Enqueued, Once, Stored},
     lanes::LaneInfo,
-    log::{Record, Recorded, Sent, decode_log, encode_log},
+    log::{LogWriter, Record, RecordRef, Recorded, Sent, decode_log, encode_log},
     minutes::{BoxFigures, Figures, Minutes, PastSteps, Samples, Span, Step},
     newest::Newest,
     notices::Notice,

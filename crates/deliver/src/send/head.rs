@@ -16,6 +16,11 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Headers of our own on a request, at most.
 const OWN_HEADERS: usize = 7;
 
+/// The `Host` header for an origin, to be made once; `None`: it cannot be written, which a checked endpoint rules out.
+pub(crate) fn host_header(origin: &Origin) -> Option<HeaderValue> {
+    origin.authority().try_into().ok()
+}
+
 /// What one attempt sends.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared<'a> {
@@ -23,6 +28,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) method: endpoint::Method,
     /// Where it goes.
     pub(crate) origin: &'a Origin,
+    /// As [`host_header`] makes it of the origin.
+    pub(crate) host: Option<HeaderValue>,
     /// Path and query as sent; starts with `/`.
     pub(crate) target: &'a str,
     /// The endpoint's headers, filled.
@@ -44,11 +51,14 @@ impl Prepared<'_> {
     ///
     /// # Errors
     /// `Blocked` when it cannot be written as HTTP, which a checked endpoint rules out.
-    pub(super) fn into_request(self) -> Result<Request<Full<Bytes>>, Failure> {
+    pub(super) fn into_request(mut self) -> Result<Request<Full<Bytes>>, Failure> {
         let unwritable = |error: hyper::http::Error| {
             Failure::Blocked(format!("the request cannot be written as HTTP: {error}"))
         };
-        let headers = self.headers().map_err(unwritable)?;
+        let host = self.host.take().ok_or_else(|| {
+            Failure::Blocked(format!("the host {} cannot be written", self.origin.host))
+        })?;
+        let headers = self.headers(host).map_err(unwritable)?;
         let body = Bytes::copy_from_slice(self.body.unwrap_or_default().as_bytes());
         let request = Request::builder().method(method(self.method)).uri(self.target);
         let mut request = request.body(Full::new(body)).map_err(unwritable)?;
@@ -57,9 +67,9 @@ impl Prepared<'_> {
     }
 
     /// The user's headers between ours; of ours, only `User-Agent` is theirs to change.
-    fn headers(&self) -> Result<HeaderMap, hyper::http::Error> {
+    fn headers(&self, host: HeaderValue) -> Result<HeaderMap, hyper::http::Error> {
         let mut headers = HeaderMap::with_capacity(OWN_HEADERS + self.headers.len());
-        headers.insert(HOST, self.origin.authority().try_into()?);
+        headers.insert(HOST, host);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         for (name, value) in self.headers {
             headers
@@ -113,6 +123,7 @@ mod tests {
             let prepared = Prepared {
                 method: endpoint::Method::Get,
                 origin: endpoint.origin(),
+                host: Some(HeaderValue::from_static("a.test")),
                 target: &filled.target,
                 headers: &filled.headers,
                 body: None,

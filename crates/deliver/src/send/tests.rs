@@ -15,7 +15,7 @@ async fn send(
     postback: Prepared<'_>,
     time: Duration,
 ) -> Outcome {
-    super::send(slot, dialer, postback, Bounds { time, kept: MAX_BODY }, || true).await.unwrap()
+    super::send(slot, dialer, postback, Bounds { time, kept: MAX_BODY }, |_| true).await.unwrap()
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -26,6 +26,7 @@ fn get<'a>(origin: &'a Origin, target: &'a str) -> Prepared<'a> {
     Prepared {
         method: Method::Get,
         origin,
+        host: host_header(origin),
         target,
         headers: &[],
         body: None,
@@ -79,7 +80,7 @@ async fn a_request_is_written_as_prepared() {
     let check = async |prepared: Prepared<'static>, first: &str, between: &str, last: &str| {
         let sent = async {
             let (origin, seen) = partner(|_| (OK.to_owned(), Then::Keep)).await;
-            let postback = Prepared { origin: &origin, ..prepared };
+            let postback = Prepared { origin: &origin, host: host_header(&origin), ..prepared };
             assert_eq!(send(&mut None, &dialer, postback, LIMIT).await.status(), Some(200));
             seen.requests.take()[0].replace(&format!(":{}", origin.port), ":PORT")
         };
@@ -261,7 +262,7 @@ async fn what_may_not_be_sent_any_more_once_there_is_a_connection_is_not_written
         let (origin, seen) = partner(|_| (OK.to_owned(), Then::Keep)).await;
         let (mut slot, dialer) = (None, dialer());
         let bounds = Bounds { time: LIMIT, kept: MAX_BODY };
-        let fenced = super::send(&mut slot, &dialer, post(&origin, "/"), bounds, || false).await;
+        let fenced = super::send(&mut slot, &dialer, post(&origin, "/"), bounds, |_| false).await;
         assert!(matches!(fenced, Err(Unsent::Fenced)), "{fenced:?}");
         send(&mut slot, &dialer, post(&origin, "/later"), LIMIT).await;
         assert_eq!((seen.opened.get(), seen.requests.borrow().len()), (1, 1));

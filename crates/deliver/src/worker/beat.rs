@@ -45,7 +45,7 @@ impl Worker {
     }
 
     fn alive(self: &Rc<Self>, sent: Instant, now_ms: u64, held: usize, taken: usize) {
-        let was_silent = !self.may_send();
+        let was_silent = !self.may_send(Instant::now());
         self.beat_at.set(Some(sent));
         self.clock.set(sent, now_ms);
         if taken > 0 {

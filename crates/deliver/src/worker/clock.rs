@@ -12,9 +12,13 @@ const STALE: Duration = Duration::from_secs(1);
 pub(super) struct Clock(Cell<Option<(Instant, u64)>>);
 
 impl Clock {
-    /// The time now; 0 before the first reply.
-    pub(super) fn now_ms(&self) -> u64 {
-        self.0.get().map_or(0, |(at, ms)| ms + at.elapsed().as_millis() as u64)
+    /// The time at an instant of ours; 0 before the first reply.
+    pub(super) fn ms_at(&self, instant: Instant) -> u64 {
+        self.0.get().map_or(0, |(at, ms)| ms + instant.duration_since(at).as_millis() as u64)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.ms_at(Instant::now())
     }
 
     /// The same with parts of a millisecond.

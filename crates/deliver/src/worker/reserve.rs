@@ -71,7 +71,7 @@ impl Worker {
             }
             let order = self.order();
             let rows = order.rows;
-            let wait = if self.may_send() {
+            let wait = if self.may_send(Instant::now()) {
                 let brought = self.reserve(order).await;
                 pause = if brought.any { SHORTEST } else { (2 * pause).min(LONGEST) };
                 if brought.any {
@@ -299,7 +299,7 @@ impl Worker {
             row.die(cause, at_ms);
             // A damaged count may tell of many more than there are.
             if n < MAX_ROWS {
-                self.record(dead.record(id.postback(n as u16)));
+                dead.record(id.postback(n as u16), |record| self.record(record));
             }
         }
         if reserved.probe {

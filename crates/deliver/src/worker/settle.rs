@@ -9,14 +9,14 @@ use std::{
 use postback_core::{
     figures::Tally,
     id::{BatchId, LaneId},
-    queue::{LaneChange, Record, Recorded, RowStates, Settle, SettledBatch, State, encode_log},
+    queue::{LaneChange, RecordRef, RowStates, Settle, SettledBatch, State},
 };
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
 };
 
-use super::{Held, Worker};
+use super::{Held, Worker, records::Records};
 
 /// Outcomes wait for others at most so long, and at most so many.
 const EVERY: Duration = Duration::from_millis(10);
@@ -26,10 +26,6 @@ const OVERDUE: Duration = Duration::from_secs(1);
 const TOO_MANY: usize = 4096;
 /// The most batches of one settle.
 const BATCHES: usize = 200;
-/// The most outcomes of one settle, and the most bytes that their records take (one may be larger): so much arrives in time
-/// over a slow link too, twice where all have failed. A settle that does not is repeated for good, and nothing is sent.
-const RECORDS: usize = 1024;
-const RECORD_BYTES: usize = 2 * 1024 * 1024;
 
 /// What Redis does not know yet.
 #[derive(Default)]
@@ -39,7 +35,7 @@ pub(super) struct Unsettled {
     lanes: RefCell<Vec<LaneChange>>,
     /// Lanes in the settle under way.
     lanes_under_way: RefCell<Vec<LaneId>>,
-    records: RefCell<Vec<Record>>,
+    records: RefCell<Records>,
     /// The figures of the records since the last settle.
     tally: RefCell<Tally>,
     /// Since when the oldest of the above waits.
@@ -75,7 +71,7 @@ impl Unsettled {
         self.touch();
     }
 
-    pub(super) fn record(&self, record: Record) {
+    pub(super) fn record(&self, record: &RecordRef<'_>) {
         self.records.borrow_mut().push(record);
         self.touch();
         if self.records.borrow().len() >= MOST {
@@ -108,16 +104,16 @@ impl Unsettled {
         self.batches.borrow().is_empty()
             && self.buried.borrow().is_empty()
             && self.lanes.borrow().is_empty()
-            && self.records.borrow().is_empty()
+            && self.records.borrow().len() == 0
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.under_way.get().is_none() && self.is_drained()
     }
 
-    pub(super) fn is_overdue(&self) -> bool {
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
         let (sent, oldest) = self.under_way.get().map_or((0, None), |(n, since)| (n, Some(since)));
-        oldest.or(self.since.get()).is_some_and(|since| since.elapsed() > OVERDUE)
+        oldest.or(self.since.get()).is_some_and(|since| now.duration_since(since) > OVERDUE)
             || self.records.borrow().len() + sent >= TOO_MANY
     }
 
@@ -168,7 +164,7 @@ impl Worker {
                 if !taken && name == *self.name.borrow() {
                     self.doubt_lease();
                 }
-                break self.unsettled.is_overdue();
+                break self.unsettled.is_overdue(Instant::now());
             }
             sleep(10 * EVERY).await;
         };
@@ -198,28 +194,21 @@ impl Worker {
         };
         batches.extend(listed.iter().map(|held| self.settled_batch(held)));
         *news.leaving.borrow_mut() = batches.iter().filter(|b| b.leave).map(|b| b.id).collect();
-        let records = {
-            let mut all = news.records.borrow_mut();
-            let most = fit(all.iter().map(Record::size));
-            all.drain(..most).collect::<Vec<_>>()
-        };
+        let entries = news.records.borrow_mut().take();
         let lanes = news.lanes.take();
         *news.lanes_under_way.borrow_mut() = lanes.iter().map(LaneChange::lane).collect();
         let since = news.since.take().unwrap_or_else(Instant::now);
-        news.under_way.set(Some((records.len(), since)));
+        news.under_way.set(Some((entries.records, since)));
         if !news.is_drained() {
             news.since.set(Some(since)); // what did not fit waits as long
         }
-        let all: Vec<&Record> = records.iter().collect();
-        let failed: Vec<&Record> =
-            records.iter().filter(|record| record.then != Recorded::Delivered).collect();
         let tally = news.tally.take();
         Some(Settle {
             number,
             batches,
             lanes,
-            log: encode_log(&all),
-            errors: encode_log(&failed),
+            log: entries.log,
+            errors: entries.errors,
             counts: tally.counts(),
             buckets: tally.buckets(),
         })
@@ -243,32 +232,5 @@ impl Worker {
             }
         }
         SettledBatch { id: held.id, rows: held.batch.len(), leave, states }
-    }
-}
-
-/// How many records of these sizes one settle tells of.
-fn fit(sizes: impl Iterator<Item = usize>) -> usize {
-    let mut bytes = 0;
-    let fits = |size: &usize| {
-        bytes += size;
-        bytes <= RECORD_BYTES
-    };
-    let mut sizes = sizes.take(RECORDS).peekable();
-    let first = usize::from(sizes.peek().is_some());
-    sizes.take_while(fits).count().max(first)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_settle_is_bounded_by_count_and_bytes_and_never_without_a_record() {
-        let check = |size, n, expect| assert_eq!(fit(vec![size; n].into_iter()), expect, "{size}");
-        check(200, 0, 0);
-        check(200, 700, 700);
-        check(1500, 4096, RECORDS);
-        check(16 * 1024, 4096, 128);
-        check(RECORD_BYTES + 1, 3, 1);
     }
 }

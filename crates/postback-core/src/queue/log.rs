@@ -91,42 +91,148 @@ pub enum Recorded {
     Dead(Cause),
 }
 
+/// A [`Record`] that is about to be written: its texts are still where they came from.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the fields are those of `Record`")]
+pub struct RecordRef<'a> {
+    pub id: &'a str,
+    pub request_id: &'a str,
+    pub reference: Option<&'a str>,
+    pub host: &'a str,
+    pub method: Method,
+    pub url: &'a str,
+    pub unmatched: &'a [&'a str],
+    pub accepted_at_ms: u64,
+    pub attempt: u8,
+    pub at_ms: u64,
+    pub status: u16,
+    pub error: Option<&'a str>,
+    pub response_time_us: u64,
+    pub response_body: &'a str,
+    pub truncated: bool,
+    pub then: Recorded,
+    pub received_at_ms: Option<u64>,
+    pub nginx_at_ms: Option<u64>,
+    pub reserved_at_ms: Option<u64>,
+    pub traceparent: Option<&'a str>,
+    pub sent: Option<&'a Sent>,
+}
+
+impl RecordRef<'_> {
+    /// The same with texts of its own; it is not settled yet.
+    pub fn to_record(&self) -> Record {
+        Record {
+            id: self.id.to_owned(),
+            request_id: self.request_id.to_owned(),
+            reference: self.reference.map(str::to_owned),
+            host: self.host.to_owned(),
+            method: self.method,
+            url: self.url.to_owned(),
+            unmatched: self.unmatched.iter().map(ToString::to_string).collect(),
+            accepted_at_ms: self.accepted_at_ms,
+            attempt: self.attempt,
+            at_ms: self.at_ms,
+            status: self.status,
+            error: self.error.map(str::to_owned),
+            response_time_us: self.response_time_us,
+            response_body: self.response_body.to_owned(),
+            truncated: self.truncated,
+            then: self.then,
+            received_at_ms: self.received_at_ms,
+            nginx_at_ms: self.nginx_at_ms,
+            reserved_at_ms: self.reserved_at_ms,
+            traceparent: self.traceparent.map(str::to_owned),
+            sent: self.sent.cloned().map(Box::new),
+            settled_at_ms: 0,
+        }
+    }
+}
+
 impl Record {
-    /// How many bytes its texts take in an entry, before compression.
+    /// The same to be written; `unmatched` are its own.
+    fn borrowed<'a>(&'a self, unmatched: &'a [&'a str]) -> RecordRef<'a> {
+        RecordRef {
+            id: &self.id,
+            request_id: &self.request_id,
+            reference: self.reference.as_deref(),
+            host: &self.host,
+            method: self.method,
+            url: &self.url,
+            unmatched,
+            accepted_at_ms: self.accepted_at_ms,
+            attempt: self.attempt,
+            at_ms: self.at_ms,
+            status: self.status,
+            error: self.error.as_deref(),
+            response_time_us: self.response_time_us,
+            response_body: &self.response_body,
+            truncated: self.truncated,
+            then: self.then,
+            received_at_ms: self.received_at_ms,
+            nginx_at_ms: self.nginx_at_ms,
+            reserved_at_ms: self.reserved_at_ms,
+            traceparent: self.traceparent.as_deref(),
+            sent: self.sent.as_deref(),
+        }
+    }
+}
+
+/// An entry in the making. A record is written as soon as there is one, so that none is kept in another form, and the
+/// memory serves one entry after the other.
+#[derive(Debug, Default)]
+pub struct LogWriter {
+    lists: stored::Writer,
+    plain: Vec<u8>,
+}
+
+impl LogWriter {
+    /// Adds a record.
+    pub fn push(&mut self, record: &RecordRef<'_>) {
+        self.lists.push(record);
+    }
+
+    /// How many records it has.
+    pub fn len(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes they take before compression.
     pub fn size(&self) -> usize {
-        let texts = [
-            self.id.len(),
-            self.request_id.len(),
-            self.reference.as_ref().map_or(0, String::len),
-            self.host.len(),
-            self.url.len(),
-            self.error.as_ref().map_or(0, String::len),
-            self.response_body.len(),
-            self.traceparent.as_ref().map_or(0, String::len),
-        ];
-        let unmatched: usize = self.unmatched.iter().map(String::len).sum();
-        let sent = self.sent.as_ref().map_or(0, |sent| {
-            let headers = sent.headers.iter().map(|(name, value)| name.len() + value.len());
-            headers.sum::<usize>() + sent.body.as_ref().map_or(0, String::len)
-        });
-        texts.iter().sum::<usize>() + unmatched + sent
+        self.lists.size()
+    }
+
+    /// The entry, which no records make empty. The writer has none after it.
+    pub fn finish(&mut self) -> Vec<u8> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        self.plain.clear();
+        self.lists.finish(&mut self.plain);
+        let plain = &self.plain;
+        let packed = if plain.len() > WORTH { batch::compress(plain) } else { None };
+        let length = packed.as_ref().map_or(0, |_| plain.len() as u32);
+        let content = packed.as_ref().unwrap_or(plain);
+        let mut bytes = Vec::with_capacity(5 + content.len());
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(content);
+        bytes
     }
 }
 
 /// Encodes an entry; no records give no bytes.
 pub fn encode_log(records: &[&Record]) -> Vec<u8> {
-    if records.is_empty() {
-        return Vec::new();
+    let mut writer = LogWriter::default();
+    for record in records {
+        let unmatched: Vec<&str> = record.unmatched.iter().map(String::as_str).collect();
+        writer.push(&record.borrowed(&unmatched));
     }
-    let plain = stored::write(records);
-    let packed = if plain.len() > WORTH { batch::compress(&plain) } else { None };
-    let length = packed.as_ref().map_or(0, |_| plain.len() as u32);
-    let content = packed.unwrap_or(plain);
-    let mut bytes = Vec::with_capacity(5 + content.len());
-    bytes.push(VERSION);
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(&content);
-    bytes
+    writer.finish()
 }
 
 /// Reads an entry that was written at `settled_at_ms` (the stream entry's own time); one that cannot be read (damaged, or

@@ -227,6 +227,7 @@ fn a_request_arrives_at_the_address_and_with_the_host_that_another_parser_reads(
         let prepared = Prepared {
             method: Method::Get,
             origin: endpoint.origin(),
+            host: crate::send::host_header(endpoint.origin()),
             target: &target,
             headers: &[],
             body: None,
@@ -236,7 +237,7 @@ fn a_request_arrives_at_the_address_and_with_the_host_that_another_parser_reads(
             signature: None,
         };
         let bounds = Bounds { time: Duration::from_secs(10), kept: 0 };
-        let (mut slot, may) = (None, || true);
+        let (mut slot, may) = (None, |_| true);
         let sent = crate::send::send(&mut slot, &dialer, prepared, bounds, may);
         let outcome = runtime.block_on(sent).unwrap();
         prop_assert_eq!(outcome.result.map(|answer| answer.status), Ok(204));

@@ -4,13 +4,13 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{Record, Recorded, Sent};
+use super::{Record, RecordRef, Recorded, Sent};
 use crate::endpoint::Method;
 
 /// A record of version 1.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct First<'a> {
     id: Cow<'a, str>,
     request_id: Cow<'a, str>,
@@ -34,17 +34,46 @@ struct First<'a> {
 type Lists<'a> =
     (Vec<First<'a>>, Vec<[u64; 3]>, Vec<Option<Cow<'a, str>>>, Vec<Option<Cow<'a, Sent>>>);
 
-/// The records in the newest version.
-pub(super) fn write(records: &[&Record]) -> Vec<u8> {
+/// Writes the newest version: each list in a buffer of its own, until it is known how long they are.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    lists: [Vec<u8>; 4],
+    records: usize,
+}
+
+impl Writer {
+    pub(super) fn push(&mut self, record: &RecordRef<'_>) {
+        let [first, times, traces, sent] = &mut self.lists;
+        put(first, &self::first(record));
+        put(times, &self::times(record));
+        put(traces, &record.traceparent);
+        put(sent, &record.sent);
+        self.records += 1;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.lists.iter().map(Vec::len).sum()
+    }
+
+    /// Appends the lists, each behind its length, and has no records any more.
+    pub(super) fn finish(&mut self, plain: &mut Vec<u8>) {
+        plain.reserve(self.size() + 4 * size_of::<u64>());
+        for list in &mut self.lists {
+            put(plain, &self.records);
+            plain.append(list);
+        }
+        self.records = 0;
+    }
+}
+
+/// Appends a value in postcard.
+fn put(bytes: &mut Vec<u8>, value: &impl Serialize) {
     // Plain data in memory: postcard has no way to fail on these types.
-    let traces = Each(records, |record| record.traceparent.as_deref());
-    let all = (
-        Each(records, first),
-        Each(records, times),
-        traces,
-        Each(records, |record| record.sent.as_deref()),
-    );
-    postcard::to_allocvec(&all).unwrap_or_default()
+    *bytes = postcard::to_extend(value, std::mem::take(bytes)).unwrap_or_default();
 }
 
 /// The records of this version, if it is one.
@@ -69,39 +98,31 @@ pub(super) fn read(version: u8, plain: &[u8], settled_at_ms: u64) -> Option<Vec<
     Some(records)
 }
 
-/// A list of what is made of each record, without the list.
-struct Each<'a, T>(&'a [&'a Record], fn(&'a Record) -> T);
-
-impl<T: Serialize> Serialize for Each<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|record| self.1(record)))
-    }
-}
-
-fn first(record: &Record) -> First<'_> {
-    First {
-        id: Cow::Borrowed(&record.id),
-        request_id: Cow::Borrowed(&record.request_id),
-        reference: record.reference.as_deref().map(Cow::Borrowed),
-        host: Cow::Borrowed(&record.host),
-        method: record.method,
-        url: Cow::Borrowed(&record.url),
-        unmatched: Cow::Borrowed(&record.unmatched),
-        accepted_at_ms: record.accepted_at_ms,
-        attempt: record.attempt,
-        at_ms: record.at_ms,
-        status: record.status,
-        error: record.error.as_deref().map(Cow::Borrowed),
-        response_time_us: record.response_time_us,
-        response_body: Cow::Borrowed(&record.response_body),
-        truncated: record.truncated,
-        then: record.then,
-    }
+/// What version 1 knew, field by field as [`First`] has it.
+fn first<'a>(record: &RecordRef<'a>) -> impl Serialize + use<'a> {
+    (
+        record.id,
+        record.request_id,
+        record.reference,
+        record.host,
+        record.method,
+        record.url,
+        record.unmatched,
+        record.accepted_at_ms,
+        record.attempt,
+        record.at_ms,
+        record.status,
+        record.error,
+        record.response_time_us,
+        record.response_body,
+        record.truncated,
+        record.then,
+    )
 }
 
 /// Receipt, nginx and reserve, each as its distance from a time told before it, plus 1; 0: not known. Clocks differ, so
 /// that the receipt may lie on either side of the storing.
-fn times(record: &Record) -> [u64; 3] {
+fn times(record: &RecordRef<'_>) -> [u64; 3] {
     let received_ms = record.received_at_ms.unwrap_or(record.accepted_at_ms);
     let zigzag = |n: i64| (n.cast_unsigned() << 1) ^ (n >> 63).cast_unsigned();
     let received = |at| zigzag(record.accepted_at_ms.wrapping_sub(at).cast_signed());
@@ -153,6 +174,6 @@ fn record(first: First<'_>, second: Second<'_>, settled_at_ms: u64) -> Record {
 }
 
 #[cfg(test)]
-pub(super) fn write_version_1(records: &[&Record]) -> Vec<u8> {
-    postcard::to_allocvec(&records.iter().map(|record| first(record)).collect::<Vec<_>>()).unwrap()
+pub(super) fn write_version_1(records: &[RecordRef<'_>]) -> Vec<u8> {
+    postcard::to_allocvec(&records.iter().map(first).collect::<Vec<_>>()).unwrap()
 }
