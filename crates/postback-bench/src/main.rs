@@ -7,6 +7,7 @@
 mod bare;
 mod chaos;
 mod coalesce;
+mod histogram;
 mod isolation;
 mod load;
 mod pages;
@@ -25,7 +26,7 @@ enum Command {
     Sink(sink::Options),
     /// Send what deliver would send by hyper alone, to be compared with it.
     BareClient(bare::Options),
-    /// Send requests to ingest in a closed loop and tell the rate.
+    /// Send requests to ingest, in a closed loop or at a rate, and tell rate and waits.
     Load(load::Options),
     /// Measure what hosts in trouble cost the others, on a stack of its own.
     Isolation(isolation::Options),
