@@ -13,7 +13,7 @@ use super::clients::{self, Seen, Work};
 use crate::isolation::{
     measure::{cpu_seconds, is_ready, per_mille},
     stack::{Plan, Program, Stack, free_port, program},
-    table::digits,
+    table::spread,
 };
 
 /// Requests before those that are measured: connections, scripts, memory that is taken once.
@@ -65,15 +65,7 @@ pub(super) fn head() -> Vec<String> {
 /// The median of each figure over all rounds, with the least and the greatest.
 pub(super) fn medians(rounds: &[Figures]) -> Vec<String> {
     let cell = |(n, (_, places)): (usize, &(&str, usize))| {
-        let mut values: Vec<f64> = rounds.iter().filter_map(|figures| figures[n]).collect();
-        values.sort_by(f64::total_cmp);
-        let text = |value: &f64| digits(*value, *places);
-        match (values.first(), values.get(values.len() / 2), values.last()) {
-            (Some(least), Some(median), Some(most)) => {
-                format!("{} ({}–{})", text(median), text(least), text(most))
-            }
-            _ => "–".to_owned(),
-        }
+        spread(rounds.iter().filter_map(|figures| figures[n]), *places)
     };
     COLUMNS.iter().enumerate().map(cell).collect()
 }

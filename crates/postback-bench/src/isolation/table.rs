@@ -34,6 +34,19 @@ pub(crate) fn millis(us: u64) -> String {
     digits(us as f64 / 1000.0, 2)
 }
 
+/// The median of values with the least and the greatest; a dash without any.
+pub(crate) fn spread(values: impl IntoIterator<Item = f64>, places: usize) -> String {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let text = |value: &f64| digits(*value, places);
+    match (values.first(), values.get(values.len() / 2), values.last()) {
+        (Some(least), Some(median), Some(most)) => {
+            format!("{} ({}–{})", text(median), text(least), text(most))
+        }
+        _ => "–".to_owned(),
+    }
+}
+
 /// All figures, by trial, as one table that is also Markdown.
 #[derive(Debug, Default)]
 pub(super) struct Table(Vec<(&'static str, Figure)>);
