@@ -5,6 +5,7 @@
 //! For the demo, tests and measurements; not published. What each command does lives in its file.
 
 mod bare;
+mod bare_server;
 mod chaos;
 mod coalesce;
 mod isolation;
@@ -25,6 +26,8 @@ enum Command {
     Sink(sink::Options),
     /// Send what deliver would send by hyper alone, to be compared with it.
     BareClient(bare::Options),
+    /// Take requests as ingest does, parse and forget them, by actix-web alone, to be compared with it.
+    BareServer(bare_server::Options),
     /// Send requests to ingest in a closed loop and tell the rate.
     Load(load::Options),
     /// Measure what hosts in trouble cost the others, on a stack of its own.
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         match command {
             Command::Chaos(options) => chaos::run(options).await,
             Command::BareClient(options) => bare::run(options).await,
+            Command::BareServer(options) => bare_server::run(options).await,
             Command::Sink(options) => sink::run(options).await,
             Command::Load(options) => load::run(options).await,
             Command::Isolation(options) => isolation::run(options).await,
