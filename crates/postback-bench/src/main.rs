@@ -8,6 +8,7 @@ mod bare;
 mod bare_server;
 mod chaos;
 mod coalesce;
+mod histogram;
 mod isolation;
 mod load;
 mod pages;
@@ -28,7 +29,7 @@ enum Command {
     BareClient(bare::Options),
     /// Take requests as ingest does, parse and forget them, by actix-web alone, to be compared with it.
     BareServer(bare_server::Options),
-    /// Send requests to ingest in a closed loop and tell the rate.
+    /// Send requests to ingest, in a closed loop or at a rate, and tell rate and waits.
     Load(load::Options),
     /// Measure what hosts in trouble cost the others, on a stack of its own.
     Isolation(isolation::Options),
