@@ -1,5 +1,5 @@
-//! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), what partners in
-//! trouble cost the others (`isolation`), what requests that share a batch save (`coalesce`), how long the operators'
+//! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), how fast Postback is next to
+//! its goals (`run`), what hyper and actix-web alone cost (`bare-client`, `bare-server`), what partners in trouble cost the others (`isolation`), what requests that share a batch save (`coalesce`), how long the operators'
 //! pages take over a full log (`pages`), and faults staged on the whole stack (`chaos`).
 //!
 //! For the demo, tests and measurements; not published. What each command does lives in its file.
@@ -13,6 +13,7 @@ mod isolation;
 mod load;
 mod pages;
 mod rows;
+mod run;
 mod sink;
 
 use clap::Parser;
@@ -21,6 +22,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 enum Command {
+    /// Measure Postback's speed against its goals, on stacks of its own, and print one table.
+    Run(run::Options),
     /// Stage faults on a stack of its own and check that nothing is lost and nothing repeated without need.
     Chaos(chaos::Options),
     /// Receive postbacks: answer, print, journal, or misbehave by path.
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         match command {
+            Command::Run(options) => run::run(options).await,
             Command::Chaos(options) => chaos::run(options).await,
             Command::BareClient(options) => bare::run(options).await,
             Command::BareServer(options) => bare_server::run(options).await,
