@@ -6,7 +6,7 @@
 
 mod arrivals;
 mod bad;
-mod feed;
+pub(crate) mod feed;
 mod in_flight;
 mod lanes;
 mod latency;

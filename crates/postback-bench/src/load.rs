@@ -25,7 +25,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
 
-use crate::{histogram::Histogram, rows::Rows};
+use crate::{histogram::Histogram, isolation::feed::addresses, rows::Rows};
 
 /// Options of `load`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// With --seed: each URL tells the time at which its request was begun (--rate: due), in microseconds since 1970.
     #[arg(long, requires = "seed")]
     timed: bool,
+    /// With --seed: the requests' endpoints take so many hosts in turn, 127.1.0.1 and on, at the port of --endpoint.
+    #[arg(long, requires = "seed", default_value_t = 0)]
+    hosts: usize,
     /// URL template of the endpoint; each row has the keys `mascot`, `location` and `click_id`.
     #[arg(
         long,
@@ -72,6 +75,8 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 struct Load {
     options: Options,
     host: String,
+    /// The endpoints' origins.
+    origins: Vec<String>,
     /// Microseconds from 1970 to `start`; makes click ids of different runs different, too.
     run: u128,
     start: Instant,
@@ -86,10 +91,12 @@ struct Load {
 /// Sends all requests and writes the figures; fails unless every answer was 202.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let host = options.url.authority().context("--url has no host")?.to_string();
+    let origins = origins(&options)?;
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
     let load = Rc::new(Load {
         options,
         host,
+        origins,
         run,
         start: Instant::now(),
         begun: Cell::default(),
@@ -120,6 +127,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let accepted = load.answers.borrow().get(&202).copied().unwrap_or_default();
     anyhow::ensure!(accepted == load.options.requests, "not every answer was 202");
     Ok(())
+}
+
+fn origins(options: &Options) -> anyhow::Result<Vec<String>> {
+    if options.hosts == 0 {
+        return Ok(vec![options.endpoint.clone()]);
+    }
+    let port = options.endpoint.parse::<Uri>()?.port_u16().context("--endpoint has no port")?;
+    Ok(addresses(1, options.hosts).map(|ip| format!("http://{ip}:{port}")).collect())
 }
 
 /// Lets one request after the other be sent when it is due: on a thread of its own, since tokio's timers wake on whole
@@ -189,7 +204,8 @@ impl Load {
         if let Some(seed) = self.options.seed {
             let rows = self.options.rows;
             let at = self.options.timed.then_some(self.run + begun.as_micros());
-            return Rows::new(seed).request(&self.options.endpoint, number * rows, rows, at);
+            let origin = &self.origins[(number % self.origins.len() as u64) as usize];
+            return Rows::new(seed).request(origin, number * rows, rows, at);
         }
         let endpoint = serde_json::json!({
             "url": self.options.endpoint,

@@ -1,10 +1,12 @@
-//! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), what partners in
-//! trouble cost the others (`isolation`), what requests that share a batch save (`coalesce`), how long the operators'
-//! pages take over a full log (`pages`), and faults staged on the whole stack (`chaos`).
+//! `postback-bench`: a partner to deliver to (`sink`), a client that loads ingest (`load`), how fast Postback is next to
+//! its goals (`run`), what hyper and actix-web alone cost (`bare-client`, `bare-server`), what others reach (`compare`),
+//! what partners in trouble cost the others (`isolation`), what requests that share a batch save (`coalesce`), how long
+//! the operators' pages take over a full log (`pages`), and faults staged on the whole stack (`chaos`).
 //!
 //! For the demo, tests and measurements; not published. What each command does lives in its file.
 
 mod bare;
+mod bare_server;
 mod bullmq;
 mod chaos;
 mod coalesce;
@@ -14,6 +16,7 @@ mod isolation;
 mod load;
 mod pages;
 mod rows;
+mod run;
 mod sink;
 
 use clap::Parser;
@@ -22,12 +25,16 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(version)]
 enum Command {
+    /// Measure Postback's speed against its goals, on stacks of its own, and print one table.
+    Run(run::Options),
     /// Stage faults on a stack of its own and check that nothing is lost and nothing repeated without need.
     Chaos(chaos::Options),
     /// Receive postbacks: answer, print, journal, or misbehave by path.
     Sink(sink::Options),
     /// Send what deliver would send by hyper alone, to be compared with it.
     BareClient(bare::Options),
+    /// Take requests as ingest does, parse and forget them, by actix-web alone, to be compared with it.
+    BareServer(bare_server::Options),
     /// Send requests to ingest, in a closed loop or at a rate, and tell rate and waits.
     Load(load::Options),
     /// Measure what hosts in trouble cost the others, on a stack of its own.
@@ -45,8 +52,10 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         match command {
+            Command::Run(options) => run::run(options).await,
             Command::Chaos(options) => chaos::run(options).await,
             Command::BareClient(options) => bare::run(options).await,
+            Command::BareServer(options) => bare_server::run(options).await,
             Command::Sink(options) => sink::run(options).await,
             Command::Load(options) => load::run(options).await,
             Command::Isolation(options) => isolation::run(options).await,

@@ -108,14 +108,23 @@ pub(crate) fn conditions(options: &str) -> String {
     let redis = redis.unwrap_or_default();
     let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v="));
     format!(
-        "cores: {cores}\ncpu: {}\nkernel: {}\nload before (1, 5, 15 min): {}\nbuild profile: {profile}\n\
+        "cores: {cores}\ncpu: {}\nmemory: {} GiB\nkernel: {}\nload before (1, 5, 15 min): {}\nbuild profile: {profile}\n\
          postback: {}\nredis: {} with AOF everysec, one shard\noptions: {options}\n",
         cpu_model(),
+        memory_gib(),
         kernel.trim(),
         load.join(" "),
         env!("CARGO_PKG_VERSION"),
         redis.unwrap_or("unknown"),
     )
+}
+
+/// The machine's memory; 0: unknown.
+fn memory_gib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default().div_ceil(1024 * 1024)
 }
 
 fn cpu_model() -> String {
