@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{
     Request,
     client::conn::http1::{self, SendRequest},
-    header::{HOST, USER_AGENT},
+    header::{HOST, HeaderName, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
@@ -28,6 +28,13 @@ use crate::{
 
 /// So many different requests are made before the first is sent, and sent again and again.
 const KINDS: u64 = 4096;
+
+// What is the same each time is parsed once, as in `deliver`.
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("postback/", env!("CARGO_PKG_VERSION")));
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Options of `bare-client`.
 #[derive(Debug, clap::Args)]
@@ -127,11 +134,11 @@ impl Client {
             left -= 1.0;
             let kind = &self.kinds[(number % KINDS) as usize];
             let request = Request::get(&*kind.target)
-                .header(HOST, &*host)
-                .header(USER_AGENT, concat!("postback/", env!("CARGO_PKG_VERSION")))
-                .header("webhook-id", &*kind.id)
-                .header("webhook-timestamp", "1790000000")
-                .header("traceparent", &*kind.traceparent)
+                .header(HOST, &host)
+                .header(USER_AGENT, AGENT)
+                .header(WEBHOOK_ID, &*kind.id)
+                .header(WEBHOOK_TIMESTAMP, "1790000000")
+                .header(TRACEPARENT, &*kind.traceparent)
                 .body(Empty::new())?;
             sender.ready().await?;
             let answer = sender.send_request(request).await?;
@@ -141,13 +148,13 @@ impl Client {
     }
 
     /// A connection to the next address, and its `Host`.
-    async fn connect(&self) -> anyhow::Result<(String, SendRequest<Empty<Bytes>>)> {
+    async fn connect(&self) -> anyhow::Result<(HeaderValue, SendRequest<Empty<Bytes>>)> {
         let sink = self.sinks[self.connected.replace(self.connected.get() + 1) % self.sinks.len()];
         let stream = TcpStream::connect(sink).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::task::spawn_local(connection);
-        Ok((sink.to_string(), sender))
+        Ok((sink.to_string().try_into()?, sender))
     }
 
     fn next(&self) -> Option<u64> {
