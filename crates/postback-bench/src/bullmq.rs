@@ -44,7 +44,7 @@ const SETUPS: [Setup; 4] = [
 const REDIS: [&str; 2] = ["--auto-aof-rewrite-percentage", "0"];
 /// Jobs of one `addBulk`, as many as rows of a request to ingest.
 const AT_ONCE: u64 = 100;
-/// Jobs before those that are measured.
+/// Jobs before those that are measured, unless these are fewer.
 const BEFORE: u64 = 5000;
 /// Different requests, sent again and again.
 const KINDS: u64 = 4096;
@@ -181,7 +181,7 @@ async fn trial(folder: &Path, sink: SocketAddr, jobs: u64, setup: Setup) -> anyh
         .map(|_| start("worker.mjs", [&origin, &concurrency]))
         .collect::<anyhow::Result<_>>()?;
     let mut producer = start("producer.mjs", [&file.display().to_string(), &AT_ONCE.to_string()])?;
-    deliver(&mut producer, sink, BEFORE).await?;
+    deliver(&mut producer, sink, jobs.min(BEFORE)).await?;
     let used = |producer: &Node| {
         let workers = workers.iter().map(Node::cpu).sum::<anyhow::Result<f64>>()?;
         anyhow::Ok([producer.cpu()?, workers, cpu_seconds(redis.pid())?])

@@ -10,7 +10,6 @@ mod bare_server;
 mod bullmq;
 mod chaos;
 mod coalesce;
-mod compare;
 mod histogram;
 mod isolation;
 mod load;
@@ -41,8 +40,8 @@ enum Command {
     Isolation(isolation::Options),
     /// Measure what it costs and brings that small requests share a batch, on a stack of its own.
     Coalesce(coalesce::Options),
-    /// Measure what many use for the same work today, to the same sink.
-    Compare(compare::Options),
+    /// Measure Postback next to hyper alone and to what many use for this work today, and print one table.
+    Compare(run::compare::Options),
     /// Measure how long each of the operators' pages takes over a full delivery log, on a stack of its own.
     Pages(pages::Options),
 }
@@ -60,7 +59,7 @@ fn main() -> anyhow::Result<()> {
             Command::Load(options) => load::run(options).await,
             Command::Isolation(options) => isolation::run(options).await,
             Command::Coalesce(options) => coalesce::run(options).await,
-            Command::Compare(options) => compare::run(options).await,
+            Command::Compare(options) => run::compare::run(options).await,
             Command::Pages(options) => pages::run(options).await,
         }
     })

@@ -5,6 +5,7 @@
 //! is in its file, the table in `run/figures.rs`. CPU is of /proc/PID/stat, from when all is ready until the last row is
 //! delivered, settled and logged: without starting, and without filling the queue where that comes first.
 
+pub(crate) mod compare;
 mod drain;
 mod end_to_end;
 mod figures;
