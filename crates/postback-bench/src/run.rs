@@ -17,9 +17,10 @@ mod path;
 mod rig;
 mod servers;
 mod slow;
+mod used;
 
 use std::{
-    fmt, fs,
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     time::{Instant, SystemTime},
@@ -29,7 +30,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 
 use self::figures::{Figure, Table};
-use crate::isolation::{table::conditions, until_stopped};
+use crate::isolation::{table::conditions, tell, until_stopped};
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -77,7 +78,8 @@ enum Scenario {
     /// The same under 100-row requests
     #[value(name = "ingest-100")]
     Ingest100,
-    /// nginx, ingest, Redis and one deliver at work together, from 100-row requests in a closed loop to settled and logged
+    /// nginx, ingest, Redis and one deliver at work together, from 100-row requests in a closed loop to settled and logged;
+    /// next to BullMQ, where node and npm are
     EndToEnd,
     /// From accept to the partner: at half of the rate that 100-row requests reach, and single requests while 16 deliver
     /// processes idle; what these cost Redis
@@ -101,6 +103,8 @@ struct Sizes {
     single: u64,
     /// Requests to the servers, of one row and of 100.
     requests: [u64; 2],
+    /// Jobs of BullMQ's; 0: what npm must install is not asked for.
+    jobs: u64,
     /// How long a rate is kept up, and an idle system looked at.
     seconds: f64,
     /// Single requests into an idle system.
@@ -125,6 +129,7 @@ const FULL: Sizes = Sizes {
     rows: 400_000,
     single: 200_000,
     requests: [100_000, 20_000],
+    jobs: 50_000,
     seconds: 10.0,
     single_requests: 300,
     backlog: 1_000_000,
@@ -141,6 +146,7 @@ const SHORT: Sizes = Sizes {
     rows: 2000,
     single: 200,
     requests: [200, 20],
+    jobs: 0,
     seconds: 1.0,
     single_requests: 10,
     backlog: 3000,
@@ -173,7 +179,7 @@ impl Scenario {
             Scenario::Bytes => path::bytes(sizes.rows).await,
             Scenario::Ingest1 => servers::requests_of_1(sizes.requests[0]).await,
             Scenario::Ingest100 => servers::requests_of_100(sizes.requests[1]).await,
-            Scenario::EndToEnd => end_to_end::measure(root, sizes.rows).await,
+            Scenario::EndToEnd => end_to_end::measure(root, sizes.rows, sizes.jobs).await,
             Scenario::Latency => latency::measure(sizes).await,
             Scenario::Memory => memory::measure(sizes).await,
             Scenario::Growth => growth::measure(sizes).await,
@@ -239,10 +245,4 @@ fn nginx_version() -> String {
         .filter(|version| !version.is_empty())
         .unwrap_or("none")
         .to_owned()
-}
-
-/// A line of progress.
-fn tell(line: fmt::Arguments<'_>) {
-    // That nobody reads it is no reason to stop.
-    _ = writeln!(io::stderr().lock(), "{line}");
 }

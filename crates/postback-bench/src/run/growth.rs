@@ -4,7 +4,8 @@
 use super::{
     Sizes,
     figures::{Figure, ratio},
-    rig::{Load, Parts, Rig, Used},
+    rig::{Load, Parts, Rig},
+    used::Used,
 };
 
 /// How much more a postback may cost: a tenth.

@@ -9,7 +9,8 @@ use super::{
     Sizes,
     figures::Figure,
     path::at_once,
-    rig::{Counts, Load, Parts, Rig},
+    rig::{Load, Parts, Rig},
+    used::Counts,
 };
 
 /// p99 at most, milliseconds.

@@ -12,7 +12,10 @@ use anyhow::Context;
 use postback_core::queue::{Queue, Shard, Stats};
 use tokio::time::sleep;
 
-use super::front::Front;
+use super::{
+    front::Front,
+    used::{Counts, Used, redis_figures},
+};
 use crate::{
     bare,
     isolation::{
@@ -70,58 +73,6 @@ impl Load<'_> {
 
     pub(super) fn all_rows(&self) -> u64 {
         self.requests * self.rows
-    }
-}
-
-/// What the lean sink counted.
-#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
-pub(super) struct Counts {
-    pub(super) connections: u64,
-    pub(super) requests: u64,
-    pub(super) failed: u64,
-    pub(super) waits: u64,
-    pub(super) p50_us: Option<u64>,
-    pub(super) p99_us: Option<u64>,
-    pub(super) p999_us: Option<u64>,
-}
-
-/// CPU seconds, and bytes of Redis, used so far or since another time.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Used {
-    pub(super) nginx: f64,
-    pub(super) ingest: f64,
-    pub(super) redis: f64,
-    pub(super) deliver: f64,
-    pub(super) sink: f64,
-    /// Bytes into Redis and out of it, in its append-only file, in its memory.
-    pub(super) net_in: f64,
-    pub(super) net_out: f64,
-    pub(super) aof: f64,
-    pub(super) memory: f64,
-    /// Bytes of the delivery log.
-    pub(super) log: f64,
-}
-
-impl Used {
-    /// What was used since then.
-    pub(super) fn since(self, before: Used) -> Used {
-        Used {
-            nginx: self.nginx - before.nginx,
-            ingest: self.ingest - before.ingest,
-            redis: self.redis - before.redis,
-            deliver: self.deliver - before.deliver,
-            sink: self.sink - before.sink,
-            net_in: self.net_in - before.net_in,
-            net_out: self.net_out - before.net_out,
-            aof: self.aof - before.aof,
-            memory: self.memory - before.memory,
-            log: self.log - before.log,
-        }
-    }
-
-    /// What was used here and there.
-    pub(super) fn and(self, other: Used) -> Used {
-        self.since(Used::default().since(other))
     }
 }
 
@@ -279,10 +230,7 @@ impl Rig {
     /// What was used so far.
     pub(super) async fn used(&self) -> anyhow::Result<Used> {
         let delivers = self.stack.delivers.iter();
-        let mut redis = redis::Client::open(self.stack.redis.url_text())?.get_connection()?;
-        let info: String = redis::cmd("INFO").query(&mut redis)?;
-        let figure =
-            |name: &str| info_figure(&info, name).with_context(|| format!("INFO has no {name}"));
+        let bytes = redis_figures(&self.stack.redis)?;
         Ok(Used {
             nginx: self.front.as_ref().map(Front::cpu_seconds).transpose()?.unwrap_or_default(),
             ingest: cpu_seconds(self.ingest.program.pid())?,
@@ -291,11 +239,8 @@ impl Rig {
                 .map(|deliver| cpu_seconds(deliver.pid()))
                 .sum::<anyhow::Result<_>>()?,
             sink: cpu_seconds(self.stack.sink.pid())?,
-            net_in: figure("total_net_input_bytes")?,
-            net_out: figure("total_net_output_bytes")?,
-            aof: figure("aof_current_size")?,
-            memory: figure("used_memory")?,
             log: self.stats().await?.log_bytes as f64,
+            ..bytes
         })
     }
 
@@ -363,12 +308,6 @@ fn seconds(line: &str) -> Option<f64> {
     line.split_once(" accepted in ")?.1.split_once(" s:")?.0.parse().ok()
 }
 
-/// A figure of Redis's INFO.
-fn info_figure(info: &str, name: &str) -> Option<f64> {
-    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,20 +318,5 @@ mod tests {
             "10 requests with 1000 rows accepted in 0.25 s: 4000 rows/s, 40 requests/s, p50 1.0 ms";
         assert_eq!(seconds(line), Some(0.25));
         assert_eq!(seconds("nothing"), None);
-    }
-
-    #[test]
-    fn a_figure_is_read_by_its_whole_name() {
-        let info = "used_memory_rss:7\r\nused_memory:1048576\r\nrole:master\r\n";
-        assert_eq!(info_figure(info, "used_memory"), Some(1_048_576.0));
-        assert_eq!(info_figure(info, "role"), None);
-        assert_eq!(info_figure(info, "memory"), None);
-    }
-
-    #[test]
-    fn what_was_used_adds_up() {
-        let one = Used { redis: 1.5, aof: 10.0, ..Used::default() };
-        let two = Used { redis: 0.5, aof: 4.0, ..Used::default() };
-        assert_eq!((one.and(two).redis, one.since(two).aof), (2.0, 6.0));
     }
 }
