@@ -1,8 +1,9 @@
 //! `compare`: Postback next to hyper alone and to BullMQ, which is what many use for this work today.
 //!
-//! Each round measures all of them, so that a ratio is of two figures of the same round. The sink is the same process for
-//! the bare client, BullMQ and Postback without nginx. BullMQ's jobs are added by the client itself: what that costs
-//! is not in its daemons' CPU, while Postback's has ingest in it.
+//! Each round measures all of them, so that a ratio is of two figures of the same round. deliver alone drains a queue that
+//! was filled before, and the bare client and BullMQ send to the same sink process after it; then all of Postback is at
+//! work at once. BullMQ's jobs are added by the client itself: what that costs is not in its daemons' CPU, while
+//! Postback's has ingest in it.
 
 use std::{
     io::{self, Write as _},
@@ -11,6 +12,7 @@ use std::{
 };
 
 use super::{
+    drain::fill_and_drain,
     path::at_once,
     rig::{Drained, Load, Parts, Rig},
     tell,
@@ -66,6 +68,7 @@ type Figures = [Option<f64>; COLUMNS.len()];
 #[derive(Debug, Default)]
 struct Round {
     bare: Figures,
+    draining: Figures,
     postback: Figures,
     behind_nginx: Figures,
     bullmq: Figures,
@@ -74,8 +77,9 @@ struct Round {
 /// The figures of one line.
 type Line = fn(&Round) -> &Figures;
 /// What is compared, in the order of the lines.
-const LINES: [(&str, Line); 4] = [
+const LINES: [(&str, Line); 5] = [
     ("hyper alone", |round| &round.bare),
+    ("deliver drains a full queue", |round| &round.draining),
     ("Postback", |round| &round.postback),
     ("Postback behind nginx", |round| &round.behind_nginx),
     ("BullMQ", |round| &round.bullmq),
@@ -84,7 +88,9 @@ const LINES: [(&str, Line); 4] = [
 /// A ratio of two figures of a round.
 type Ratio = fn(&Round) -> Option<f64>;
 const RATIOS: [(&str, Ratio); 5] = [
-    ("deliver's CPU ÷ hyper's", |round| ratio(round.postback[DELIVER], round.bare[DELIVER])),
+    ("draining: deliver's CPU ÷ hyper's", |round| {
+        ratio(round.draining[DELIVER], round.bare[DELIVER])
+    }),
     ("Postback's deliveries/s ÷ BullMQ's", |round| {
         ratio(round.postback[RATE], round.bullmq[RATE])
     }),
@@ -125,7 +131,8 @@ async fn measure_all(options: &Options) -> anyhow::Result<()> {
 async fn measure(options: &Options) -> anyhow::Result<Round> {
     let mut round = Round::default();
     let mut rig = Rig::start(Parts::default()).await?;
-    round.postback = postback(&mut rig, options.rows).await?;
+    let load = Load::of(options.rows, 100);
+    round.draining = figures_of(&fill_and_drain(&mut rig, load, &[]).await?);
     // This stops deliver; what is left of the stack is idle.
     let bare = rig.bare(options.rows, &["--connections", CONNECTIONS]).await?;
     let rows = options.rows as f64;
@@ -144,27 +151,33 @@ async fn measure(options: &Options) -> anyhow::Result<Round> {
         ];
     }
     drop(rig);
+    round.postback = postback(Parts::default(), load).await?;
     if let Some(root) = &options.root {
-        let mut rig = Rig::start(Parts { front: Some(root), ..Parts::default() }).await?;
-        round.behind_nginx = postback(&mut rig, options.rows).await?;
+        let parts = Parts { front: Some(root), ..Parts::default() };
+        round.behind_nginx = postback(parts, load).await?;
     }
     Ok(round)
 }
 
 /// ingest, Redis and one deliver at work together, from 100-row requests in a closed loop to settled and logged.
-async fn postback(rig: &mut Rig, rows: u64) -> anyhow::Result<Figures> {
+async fn postback(parts: Parts<'_>, load: Load<'_>) -> anyhow::Result<Figures> {
+    let mut rig = Rig::start(parts).await?;
     rig.deliver(1, &[]).await?;
-    let Drained { used, seconds, rows } = at_once(rig, Load::of(rows, 100)).await?;
-    let cpu = |used: f64| Some(used / rows * UNIT);
-    Ok([
+    Ok(figures_of(&at_once(&rig, load).await?))
+}
+
+fn figures_of(drained: &Drained) -> Figures {
+    let Drained { used, seconds, rows } = drained;
+    let cpu = |used: f64| (used > 0.0).then_some(used / rows * UNIT);
+    [
         Some(rows / seconds),
         None,
-        cpu(used.nginx).filter(|cpu| *cpu > 0.0),
+        cpu(used.nginx),
         cpu(used.ingest),
         cpu(used.redis),
         cpu(used.deliver),
         cpu(used.nginx + used.ingest + used.redis + used.deliver),
-    ])
+    ]
 }
 
 /// The medians with the least and the greatest.

@@ -46,7 +46,8 @@ pub(super) async fn failing(rows: u64) -> anyhow::Result<Vec<Figure>> {
     Ok(figures)
 }
 
-async fn fill_and_drain(
+/// Fills the queue, then lets one deliver take all.
+pub(super) async fn fill_and_drain(
     rig: &mut Rig,
     load: Load<'_>,
     deliver: &[&str],
