@@ -6,7 +6,7 @@
 
 mod arrivals;
 mod bad;
-mod feed;
+pub(crate) mod feed;
 mod in_flight;
 mod lanes;
 mod latency;
@@ -178,7 +178,7 @@ async fn measure_all(options: &Options) -> anyhow::Result<()> {
 }
 
 /// A line of progress.
-fn tell(line: fmt::Arguments<'_>) {
+pub(crate) fn tell(line: fmt::Arguments<'_>) {
     // That nobody reads it is no reason to stop.
     _ = writeln!(io::stderr().lock(), "{line}");
 }

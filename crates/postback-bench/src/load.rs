@@ -1,4 +1,7 @@
-//! The load: clients that each send one request to ingest after the other, and the rate they reach.
+//! The load: requests to ingest, and the rate and the waits that come of it.
+//!
+//! In a closed loop each client sends one request after the other. With `--rate` requests are due at even distances
+//! whatever becomes of those before, and a wait counts from then: one that had to queue for a connection shows.
 
 use std::{
     cell::{Cell, RefCell},
@@ -6,6 +9,8 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     rc::Rc,
+    sync::Arc,
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,9 +23,9 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
 
-use crate::rows::Rows;
+use crate::{histogram::Histogram, isolation::feed::addresses, rows::Rows};
 
 /// Options of `load`.
 #[derive(Debug, clap::Args)]
@@ -31,9 +36,12 @@ pub(crate) struct Options {
     /// Send the rows of the measurements, with this seed, to an endpoint at the origin of --endpoint.
     #[arg(long)]
     seed: Option<u64>,
-    /// With --seed: each URL tells the time at which its request was begun, in microseconds since 1970.
+    /// With --seed: each URL tells the time at which its request was begun (--rate: due), in microseconds since 1970.
     #[arg(long, requires = "seed")]
     timed: bool,
+    /// With --seed: the requests' endpoints take so many hosts in turn, 127.1.0.1 and on, at the port of --endpoint.
+    #[arg(long, requires = "seed", default_value_t = 0)]
+    hosts: usize,
     /// URL template of the endpoint; each row has the keys `mascot`, `location` and `click_id`.
     #[arg(
         long,
@@ -52,33 +60,54 @@ pub(crate) struct Options {
     /// Clients, each with one connection and one request at a time.
     #[arg(long, default_value_t = 8)]
     clients: u64,
+    /// Requests per second, evenly spaced; waits count from when a request was due, and --clients is the most that are
+    /// under way at once. Without it each client sends as soon as it has its answer.
+    #[arg(long, value_parser = parse_rate)]
+    rate: Option<f64>,
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (1e-3..=1e6).contains(rate));
+    rate.ok_or_else(|| "not a number of requests per second from 0.001 to 1000000".into())
 }
 
 /// What the clients share.
 struct Load {
     options: Options,
     host: String,
-    /// Makes click ids of different runs different.
+    /// The endpoints' origins.
+    origins: Vec<String>,
+    /// Microseconds from 1970 to `start`; makes click ids of different runs different, too.
     run: u128,
+    start: Instant,
     /// Requests begun.
     begun: Cell<u64>,
+    /// With a rate: a permit for each request that is due and not sent.
+    due: Arc<Semaphore>,
     answers: RefCell<BTreeMap<u16, u64>>,
-    waits: RefCell<Vec<Duration>>,
+    waits: RefCell<Histogram>,
 }
 
 /// Sends all requests and writes the figures; fails unless every answer was 202.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let host = options.url.authority().context("--url has no host")?.to_string();
+    let origins = origins(&options)?;
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
     let load = Rc::new(Load {
         options,
         host,
+        origins,
         run,
+        start: Instant::now(),
         begun: Cell::default(),
+        due: Arc::new(Semaphore::new(0)),
         answers: RefCell::default(),
         waits: RefCell::default(),
     });
-    let start = Instant::now();
+    if let Some(rate) = load.options.rate {
+        let (start, requests, due) = (load.start, load.options.requests, Arc::clone(&load.due));
+        thread::spawn(move || pace(start, rate, requests, &due));
+    }
     let mut clients = JoinSet::new();
     for _ in 0..load.options.clients {
         clients.spawn_local(client(Rc::clone(&load)));
@@ -90,33 +119,61 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
                 Some(result) => result??,
                 None => break,
             },
-            _ = second.tick() => write!(io::stderr().lock(), "\r{} ", load.figures(start))?,
+            _ = second.tick() => write!(io::stderr().lock(), "\r{} ", load.figures())?,
         }
     }
     writeln!(io::stderr().lock())?;
-    writeln!(io::stdout().lock(), "{}", load.figures(start))?;
+    writeln!(io::stdout().lock(), "{}", load.figures())?;
     let accepted = load.answers.borrow().get(&202).copied().unwrap_or_default();
     anyhow::ensure!(accepted == load.options.requests, "not every answer was 202");
     Ok(())
+}
+
+fn origins(options: &Options) -> anyhow::Result<Vec<String>> {
+    if options.hosts == 0 {
+        return Ok(vec![options.endpoint.clone()]);
+    }
+    let port = options.endpoint.parse::<Uri>()?.port_u16().context("--endpoint has no port")?;
+    Ok(addresses(1, options.hosts).map(|ip| format!("http://{ip}:{port}")).collect())
+}
+
+/// Lets one request after the other be sent when it is due: on a thread of its own, since tokio's timers wake on whole
+/// milliseconds.
+fn pace(start: Instant, rate: f64, requests: u64, due: &Semaphore) {
+    for number in 0..requests {
+        thread::sleep(due_after(number, rate).saturating_sub(start.elapsed()));
+        due.add_permits(1);
+    }
+}
+
+/// When a request is due, from the start on.
+fn due_after(number: u64, rate: f64) -> Duration {
+    Duration::from_secs_f64(number as f64 / rate)
 }
 
 /// Sends requests over one connection until none is left to begin.
 async fn client(load: Rc<Load>) -> anyhow::Result<()> {
     let mut sender = connect(&load.host).await?;
     while let Some(number) = load.next() {
-        if sender.is_closed() {
-            sender = connect(&load.host).await?;
-        }
+        let due = load.options.rate.map(|rate| due_after(number, rate));
+        let begun = due.unwrap_or_else(|| load.start.elapsed());
         let request = Request::post(load.options.url.path())
             .header(header::HOST, &load.host)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(load.body(number))))?;
-        let start = Instant::now();
+            .body(Full::new(Bytes::from(load.body(number, begun))))?;
+        if due.is_some() {
+            // Requests are begun in the order in which they are due.
+            load.due.acquire().await?.forget();
+        }
+        let since = load.start + due.unwrap_or_else(|| load.start.elapsed());
+        if sender.is_closed() {
+            sender = connect(&load.host).await?;
+        }
         sender.ready().await?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         response.into_body().collect().await?;
-        load.waits.borrow_mut().push(start.elapsed());
+        load.waits.borrow_mut().add(since.elapsed().as_micros() as u64);
         *load.answers.borrow_mut().entry(status).or_default() += 1;
     }
     Ok(())
@@ -142,13 +199,13 @@ impl Load {
         left.then(|| self.begun.set(number + 1)).map(|()| number)
     }
 
-    /// The JSON of one request.
-    fn body(&self, number: u64) -> String {
+    /// The JSON of one request that is begun so long after the start.
+    fn body(&self, number: u64, begun: Duration) -> String {
         if let Some(seed) = self.options.seed {
             let rows = self.options.rows;
-            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let at = self.options.timed.then_some(since_1970.as_micros());
-            return Rows::new(seed).request(&self.options.endpoint, number * rows, rows, at);
+            let at = self.options.timed.then_some(self.run + begun.as_micros());
+            let origin = &self.origins[(number % self.origins.len() as u64) as usize];
+            return Rows::new(seed).request(origin, number * rows, rows, at);
         }
         let endpoint = serde_json::json!({
             "url": self.options.endpoint,
@@ -171,27 +228,47 @@ impl Load {
     }
 
     /// The figures so far, as one line.
-    fn figures(&self, start: Instant) -> String {
-        let seconds = start.elapsed().as_secs_f64();
+    fn figures(&self) -> String {
+        let seconds = self.start.elapsed().as_secs_f64();
         let answers = self.answers.borrow();
         let accepted = answers.get(&202).copied().unwrap_or_default();
         let rows = accepted * self.options.rows;
-        let mut waits = self.waits.borrow_mut();
-        waits.sort_unstable();
-        let percentile = |p: usize| {
-            let wait = waits.get(waits.len() * p / 100).copied().unwrap_or_default();
-            wait.as_secs_f64() * 1000.0
-        };
         let mut line = format!(
-            "{accepted} requests with {rows} rows accepted in {seconds:.2} s: {:.0} rows/s, {:.0} requests/s, p50 {:.1} ms, p99 {:.1} ms",
+            "{accepted} requests with {rows} rows accepted in {seconds:.2} s: {:.0} rows/s, {:.0} requests/s, {}",
             rows as f64 / seconds,
             accepted as f64 / seconds,
-            percentile(50),
-            percentile(99),
+            self.waits.borrow().millis(),
         );
         for (status, count) in answers.iter().filter(|(status, _)| **status != 202) {
             _ = write!(line, ", {count} times {status}");
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_due_at_even_distances() {
+        let due = |number| due_after(number, 250.0).as_micros();
+        assert_eq!([0, 1, 2, 1000].map(due), [0, 4000, 8000, 4_000_000]);
+    }
+
+    #[test]
+    fn each_request_is_let_go_once() {
+        let due = Semaphore::new(0);
+        pace(Instant::now(), 1e6, 100, &due);
+        assert_eq!(due.available_permits(), 100);
+    }
+
+    #[test]
+    fn a_rate_is_a_number_above_zero() {
+        assert_eq!(parse_rate("0.5"), Ok(0.5));
+        assert_eq!(parse_rate("2000"), Ok(2000.0));
+        for text in ["0", "-1", "inf", "NaN", "", "fast"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
     }
 }

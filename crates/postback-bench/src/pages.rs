@@ -20,8 +20,7 @@ use tokio::{
 
 use self::fill::Filled;
 use crate::isolation::{
-    measure::is_ready,
-    stack::{Program, free_port, program},
+    stack::Ingest,
     table::{aligned, conditions, digits},
     until_stopped,
 };
@@ -54,7 +53,7 @@ const PATHS: [&str; 21] = [
 ];
 /// What a page should take at most, milliseconds.
 const GOAL: f64 = 200.0;
-/// How long ingest may take to start, and a page to come.
+/// How long a page may take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Options of `pages`.
@@ -92,13 +91,13 @@ async fn measure_all(options: &Options) -> anyhow::Result<()> {
     let queue = Queue::open(&redis.url(), "pb", 1)?;
     let filled = fill::fill(&queue, options.attempts, options.waiting, options.dead).await?;
     _ = writeln!(io::stderr().lock(), "filled after {:.1?}", start.elapsed());
-    let (_ingest, admin) = start_ingest(&redis).await?;
+    let ingest = Ingest::start(&redis, &[]).await?;
     let pages: Vec<(&str, &str)> =
         PATHS.iter().flat_map(|path| [(*path, "HTML"), (*path, "JSON")]).collect();
     let mut answers: Vec<Vec<Answer>> = pages.iter().map(|_| vec![]).collect();
     for _ in 0..options.rounds.max(1) {
         for ((path, form), answers) in pages.iter().zip(&mut answers) {
-            answers.push(ask(admin, &filled.path(path), form).await?);
+            answers.push(ask(ingest.admin, &filled.path(path), form).await?);
         }
     }
     let head = ["page", "form", "status", "KiB", "min ms", "median ms", "max ms", "goal"];
@@ -130,20 +129,6 @@ fn line(path: &str, form: &str, answers: &mut [Answer]) -> Vec<String> {
         digits(ms(&answers[answers.len() - 1]), 1),
         format!("< {GOAL} ms: {met}"),
     ]
-}
-
-async fn start_ingest(redis: &RedisServer) -> anyhow::Result<(Program, SocketAddr)> {
-    let (listen, admin) = (free_port()?, free_port()?);
-    let mut command = program("ingest")?;
-    command.env("REDIS_URL", redis.url_text()).env("RUST_LOG", "error");
-    command.arg(format!("--listen={listen}")).arg(format!("--admin-listen={admin}"));
-    let ingest = Program(command.spawn().context("cannot start ingest")?);
-    let since = Instant::now();
-    while !is_ready(admin).await {
-        anyhow::ensure!(since.elapsed() < PATIENCE, "ingest is not ready after {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok((ingest, admin))
 }
 
 /// A page over a connection of its own, until its last byte.

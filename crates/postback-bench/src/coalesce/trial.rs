@@ -2,23 +2,21 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
 use postback_core::queue::Queue;
 
 use super::clients::{self, Seen, Work};
 use crate::isolation::{
-    measure::{cpu_seconds, is_ready, per_mille},
-    stack::{Plan, Program, Stack, free_port, program},
-    table::digits,
+    measure::{cpu_seconds, per_mille},
+    stack::{Ingest, Plan, Stack},
+    table::spread,
 };
 
 /// Requests before those that are measured: connections, scripts, memory that is taken once.
 const BEFORE: usize = 500;
-/// How long ingest may take to start, and deliver to deliver the last row.
+/// How long deliver may take to deliver the last row.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often is looked whether something has come.
 const LOOK: Duration = Duration::from_millis(20);
@@ -65,15 +63,7 @@ pub(super) fn head() -> Vec<String> {
 /// The median of each figure over all rounds, with the least and the greatest.
 pub(super) fn medians(rounds: &[Figures]) -> Vec<String> {
     let cell = |(n, (_, places)): (usize, &(&str, usize))| {
-        let mut values: Vec<f64> = rounds.iter().filter_map(|figures| figures[n]).collect();
-        values.sort_by(f64::total_cmp);
-        let text = |value: &f64| digits(*value, *places);
-        match (values.first(), values.get(values.len() / 2), values.last()) {
-            (Some(least), Some(median), Some(most)) => {
-                format!("{} ({}–{})", text(median), text(least), text(most))
-            }
-            _ => "–".to_owned(),
-        }
+        spread(rounds.iter().filter_map(|figures| figures[n]), *places)
     };
     COLUMNS.iter().enumerate().map(cell).collect()
 }
@@ -93,10 +83,10 @@ pub(super) async fn run(load: &Load, coalesce: &str) -> anyhow::Result<Figures> 
     if load.is_delivered {
         stack.deliver(&[]).await?;
     }
-    let (ingest, address) = start_ingest(&stack, coalesce).await?;
+    let ingest = Ingest::start(&stack.redis, &["--coalesce", coalesce]).await?;
     let queue = stack.queue()?;
     let work = Work {
-        ingest: address,
+        ingest: ingest.listen,
         port: stack.port,
         clients: load.clients,
         endpoints: load.endpoints,
@@ -129,21 +119,6 @@ fn figures(load: &Load, seen: &Seen, before: &Used, after: &Used) -> Figures {
     ]
 }
 
-async fn start_ingest(stack: &Stack, coalesce: &str) -> anyhow::Result<(Program, SocketAddr)> {
-    let (listen, admin) = (free_port()?, free_port()?);
-    let mut command = program("ingest")?;
-    command.env("REDIS_URL", stack.redis.url_text()).env("RUST_LOG", "error");
-    command.arg(format!("--listen={listen}")).arg(format!("--admin-listen={admin}"));
-    command.arg(format!("--coalesce={coalesce}"));
-    let ingest = Program(command.spawn().context("cannot start ingest")?);
-    let since = Instant::now();
-    while !is_ready(listen).await {
-        anyhow::ensure!(since.elapsed() < PATIENCE, "ingest is not ready after {PATIENCE:?}");
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok((ingest, listen))
-}
-
 /// Waits until so many rows are delivered, settled and logged, where they are delivered at all.
 async fn until_delivered(load: &Load, queue: &Queue, rows: usize) -> anyhow::Result<()> {
     let since = Instant::now();
@@ -154,10 +129,10 @@ async fn until_delivered(load: &Load, queue: &Queue, rows: usize) -> anyhow::Res
     Ok(())
 }
 
-async fn used(stack: &Stack, ingest: &Program, queue: &Queue) -> anyhow::Result<Used> {
+async fn used(stack: &Stack, ingest: &Ingest, queue: &Queue) -> anyhow::Result<Used> {
     let shard = &queue.shards()[0];
     Ok(Used {
-        ingest: cpu_seconds(ingest.pid())?,
+        ingest: cpu_seconds(ingest.program.pid())?,
         redis: cpu_seconds(stack.redis.pid())?,
         deliver: stack.delivers.first().map(|deliver| cpu_seconds(deliver.pid())).transpose()?,
         memory: shard.memory().await?,

@@ -81,7 +81,7 @@ impl Partner {
 
 /// So many addresses of this host's own, each of which a sink on all addresses serves; 250 in each /24 from
 /// 127.`net`.0.0 on.
-pub(super) fn addresses(net: u8, count: usize) -> impl Iterator<Item = Ipv4Addr> {
+pub(crate) fn addresses(net: u8, count: usize) -> impl Iterator<Item = Ipv4Addr> {
     (0..count).map(move |n| Ipv4Addr::new(127, net, (n / 250) as u8, (n % 250 + 1) as u8))
 }
 

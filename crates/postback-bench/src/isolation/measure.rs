@@ -89,6 +89,11 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<(StatusCode, Str
     tokio::time::timeout(PAGE, ask).await.with_context(|| format!("no answer from {address}"))?
 }
 
+/// A page's text, whatever its status.
+pub(crate) async fn page(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+    Ok(get(address, path).await?.1)
+}
+
 /// Whether a `deliver` is ready.
 pub(crate) async fn is_ready(metrics: SocketAddr) -> bool {
     get(metrics, "/readyz").await.is_ok_and(|(status, _)| status == StatusCode::OK)

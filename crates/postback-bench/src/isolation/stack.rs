@@ -30,6 +30,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) tls: bool,
     /// Further options of each `deliver`.
     pub(crate) deliver: &'a [&'a str],
+    /// Further options of Redis.
+    pub(crate) redis: &'a [&'a str],
 }
 
 /// A running stack.
@@ -79,10 +81,52 @@ pub(crate) fn program(name: &str) -> anyhow::Result<Command> {
     Ok(command)
 }
 
+/// Starts a program that writes `listening on ADDR` first; the program and its port.
+pub(crate) fn listening(command: &mut Command) -> anyhow::Result<(Program, u16)> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start a server")?;
+    let output = child.stdout.take();
+    let server = Program(child);
+    let mut line = String::new();
+    BufReader::new(output.context("the server has no output")?).read_line(&mut line)?;
+    let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+    let port = port.with_context(|| format!("the server did not tell its port: `{line}`"))?;
+    Ok((server, port))
+}
+
+/// A running `ingest`.
+#[derive(Debug)]
+pub(crate) struct Ingest {
+    pub(crate) program: Program,
+    /// Where it takes requests, unless the options say otherwise.
+    pub(crate) listen: SocketAddr,
+    /// Where its pages are.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Ingest {
+    /// Starts one and waits until it is ready.
+    pub(crate) async fn start(redis: &RedisServer, options: &[&str]) -> anyhow::Result<Ingest> {
+        let (listen, admin) = (free_port()?, free_port()?);
+        let mut command = program("ingest")?;
+        command.env("REDIS_URL", redis.url_text()).env("RUST_LOG", "error");
+        command
+            .env("INGEST_LISTEN", listen.to_string())
+            .env("INGEST_ADMIN_LISTEN", admin.to_string());
+        command.args(options);
+        let program = Program(command.spawn().context("cannot start ingest")?);
+        let since = Instant::now();
+        while !measure::is_ready(admin).await {
+            anyhow::ensure!(since.elapsed() < START, "ingest is not ready after {START:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(Ingest { program, listen, admin })
+    }
+}
+
 impl Stack {
     /// Starts Redis and the sink.
     pub(crate) fn start(plan: &Plan<'_>) -> anyhow::Result<Stack> {
-        let redis = RedisServer::start();
+        let redis = RedisServer::start_with(plan.redis);
         let journal = redis.dir().join("journal");
         let ca_file = plan.tls.then(|| redis.dir().join("ca.pem"));
         let mut command = program("postback-bench")?;
@@ -93,13 +137,7 @@ impl Stack {
         if let Some(ca_file) = &ca_file {
             command.args(["--tls", "good", "--ca-file"]).arg(ca_file);
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start the sink")?;
-        let output = child.stdout.take();
-        let sink = Program(child);
-        let mut line = String::new();
-        BufReader::new(output.context("the sink has no output")?).read_line(&mut line)?;
-        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
-        let port = port.with_context(|| format!("the sink did not tell its port: `{line}`"))?;
+        let (sink, port) = listening(&mut command)?;
         Ok(Stack { delivers: vec![], sink, redis, metrics: vec![], port, journal, ca_file })
     }
 

@@ -34,6 +34,19 @@ pub(crate) fn millis(us: u64) -> String {
     digits(us as f64 / 1000.0, 2)
 }
 
+/// The median of values with the least and the greatest; a dash without any.
+pub(crate) fn spread(values: impl IntoIterator<Item = f64>, places: usize) -> String {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let text = |value: &f64| digits(*value, places);
+    match (values.first(), values.get(values.len() / 2), values.last()) {
+        (Some(least), Some(median), Some(most)) => {
+            format!("{} ({}–{})", text(median), text(least), text(most))
+        }
+        _ => "–".to_owned(),
+    }
+}
+
 /// All figures, by trial, as one table that is also Markdown.
 #[derive(Debug, Default)]
 pub(super) struct Table(Vec<(&'static str, Figure)>);
@@ -95,14 +108,23 @@ pub(crate) fn conditions(options: &str) -> String {
     let redis = redis.unwrap_or_default();
     let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v="));
     format!(
-        "cores: {cores}\ncpu: {}\nkernel: {}\nload before (1, 5, 15 min): {}\nbuild profile: {profile}\n\
+        "cores: {cores}\ncpu: {}\nmemory: {} GiB\nkernel: {}\nload before (1, 5, 15 min): {}\nbuild profile: {profile}\n\
          postback: {}\nredis: {} with AOF everysec, one shard\noptions: {options}\n",
         cpu_model(),
+        memory_gib(),
         kernel.trim(),
         load.join(" "),
         env!("CARGO_PKG_VERSION"),
         redis.unwrap_or("unknown"),
     )
+}
+
+/// The machine's memory; 0: unknown.
+fn memory_gib() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default().div_ceil(1024 * 1024)
 }
 
 fn cpu_model() -> String {

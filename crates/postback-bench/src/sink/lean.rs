@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::Options;
+use crate::histogram::Histogram;
 
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\nok\n";
@@ -40,8 +41,8 @@ struct Counts {
     requests: u64,
     failed: u64,
     bytes: u64,
-    /// Microseconds from the time in `at=` to the arrival here, of each request that has one.
-    waits_us: Vec<u32>,
+    /// From the time in `at=` to the arrival here, of each request that has one.
+    waits: Histogram,
 }
 
 /// Serves until killed; writes `listening on ADDR` first.
@@ -82,7 +83,7 @@ impl Lean {
                 continue;
             };
             if buffer.starts_with(b"GET /__count") {
-                let text = self.counts.borrow_mut().json();
+                let text = self.counts.borrow().json();
                 let length = text.len();
                 let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{text}");
                 stream.write_all(answer.as_bytes()).await?;
@@ -106,7 +107,7 @@ impl Counts {
         let line = &head[..memchr::memchr(b'\r', head).unwrap_or_default()];
         if let Some(sent_us) = sent_us(line) {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.waits_us.push(now.as_micros().saturating_sub(sent_us) as u32);
+            self.waits.add(now.as_micros().saturating_sub(sent_us) as u64);
         }
         if fail_every > 0 && self.requests.is_multiple_of(fail_every) {
             self.failed += 1;
@@ -115,21 +116,17 @@ impl Counts {
         ANSWER
     }
 
-    fn json(&mut self) -> String {
-        self.waits_us.sort_unstable();
-        let part = |mille: usize| {
-            let rank = (self.waits_us.len() * mille).div_ceil(1000);
-            self.waits_us.get(rank.saturating_sub(1)).copied()
-        };
+    fn json(&self) -> String {
         serde_json::json!({
             "connections": self.connections,
             "requests": self.requests,
             "failed": self.failed,
             "bytes": self.bytes,
-            "waits": self.waits_us.len(),
-            "p50_us": part(500),
-            "p99_us": part(990),
-            "p999_us": part(999),
+            "waits": self.waits.count(),
+            "p50_us": self.waits.per_mille(500),
+            "p99_us": self.waits.per_mille(990),
+            "p999_us": self.waits.per_mille(999),
+            "max_us": self.waits.max(),
         })
         .to_string()
     }

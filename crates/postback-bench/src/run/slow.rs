@@ -1,0 +1,56 @@
+//! Scenario `slow`: how much of what the latency allows one deliver reaches with many requests in flight.
+//!
+//! The rows are for so many hosts, since one alone gets a third of a process. Counted is between the second round of
+//! requests and the last but one, so that coming up and running out do not count.
+
+use std::time::Instant;
+
+use super::{
+    figures::Figure,
+    rig::{Load, Parts, Rig},
+};
+
+const HOSTS: u64 = 50;
+/// Slots above those wanted that deliver keeps for lanes without any.
+const MARGIN: u64 = 256;
+/// How long the sink takes to answer.
+const LATENCY: &str = "50ms";
+const LATENCY_SECONDS: f64 = 0.05;
+
+/// With so many in flight, each for so many rounds of requests.
+pub(super) async fn measure(in_flight: [u64; 2], rounds: u64) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = vec![];
+    for in_flight in in_flight {
+        figures.extend(with(in_flight, rounds).await?);
+    }
+    Ok(figures)
+}
+
+async fn with(in_flight: u64, rounds: u64) -> anyhow::Result<Vec<Figure>> {
+    let mut rig = Rig::start(Parts { sink: &["--delay", LATENCY], ..Parts::default() }).await?;
+    let each = (in_flight * rounds / HOSTS).next_multiple_of(100);
+    let hosts = HOSTS.to_string();
+    let load = Load { options: &["--hosts", &hosts], ..Load::of(each * HOSTS, 100) };
+    rig.fill(load).await?;
+    let per_host = in_flight / HOSTS;
+    let concurrency = (in_flight + 2 * per_host + MARGIN).to_string();
+    let per_host = per_host.to_string();
+    rig.deliver(1, &["--concurrency", &concurrency, "--per-host", &per_host]).await?;
+    rig.resume().await?;
+    let first = rig.until_arrived(2 * in_flight).await?;
+    let (start, before) = (Instant::now(), rig.used().await?);
+    let last = rig.until_arrived(load.all_rows() - 2 * in_flight).await?;
+    let (seconds, used) = (start.elapsed().as_secs_f64(), rig.used().await?.since(before));
+    rig.until_settled().await?;
+    rig.check(load.all_rows()).await?;
+    let rate = (last - first) as f64 / seconds;
+    let bound = in_flight as f64 / LATENCY_SECONDS;
+    let what = |what: &str| format!("{in_flight} in flight, {what}");
+    Ok(vec![
+        Figure::new(what("share of in flight ÷ latency, %"), 100.0 * rate / bound, 1).least(95.0),
+        Figure::new(what("postbacks/s"), rate, 0),
+        Figure::new(what("deliver, % of a core"), 100.0 * used.deliver / seconds, 0),
+        Figure::new(what("Redis, % of a core"), 100.0 * used.redis / seconds, 0),
+        Figure::new(what("sink, % of a core"), 100.0 * used.sink / seconds, 0),
+    ])
+}
