@@ -258,7 +258,8 @@ impl Worker {
         if of_session && held.open.get() == 0 && held.probe && !held.answered.get() {
             self.unsettled.change(LaneChange::Reprobe(held.id.lane()));
         }
-        if of_session && !held.listed.replace(true) {
+        let has_news = held.touched.get() || held.open.get() == 0;
+        if of_session && has_news && !held.listed.replace(true) {
             self.unsettled.list(held.clone());
         }
     }

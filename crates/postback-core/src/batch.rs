@@ -7,23 +7,25 @@
 //!
 //! How it is written is in `batch/encode.rs`.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    endpoint::{Endpoint, EndpointError, EndpointTemplate},
+    endpoint::{Endpoint, EndpointError},
     policy::Policy,
     value::{Row, read_row},
 };
 
 mod encode;
 mod search;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use self::encode::{EncodedRows, encode, join};
+use self::shared::Shared;
 
 /// The version written.
 pub const VERSION: u8 = 2;
@@ -82,13 +84,6 @@ pub enum BatchError {
     Endpoint(#[from] EndpointError),
 }
 
-#[derive(Deserialize)]
-struct Head<S = Source> {
-    endpoint: EndpointTemplate,
-    policy: Policy,
-    sources: Vec<S>,
-}
-
 /// A source of version 1.
 #[derive(Deserialize)]
 struct Source1 {
@@ -105,31 +100,27 @@ impl From<Source1> for Source {
     }
 }
 
-impl Head {
-    /// The head of this version, and what follows it.
-    fn read(version: u8, plain: &[u8]) -> Result<(Head, &[u8]), BatchError> {
-        let damaged = |_| BatchError::Damaged("head");
-        match version {
-            1 => {
-                let (head, rest) =
-                    postcard::take_from_bytes::<Head<Source1>>(plain).map_err(damaged)?;
-                let Head { endpoint, policy, sources } = head;
-                let sources = sources.into_iter().map(Source::from).collect();
-                Ok((Head { endpoint, policy, sources }, rest))
-            }
-            VERSION => postcard::take_from_bytes(plain).map_err(damaged),
-            other => Err(BatchError::Version(other)),
+/// A batch's sources, as this version stores them, and what follows them.
+fn read_sources(version: u8, plain: &[u8]) -> Result<(Vec<Source>, &[u8]), BatchError> {
+    let damaged = |_| BatchError::Damaged("head");
+    match version {
+        1 => {
+            let (sources, rest) =
+                postcard::take_from_bytes::<Vec<Source1>>(plain).map_err(damaged)?;
+            Ok((sources.into_iter().map(Source::from).collect(), rest))
         }
+        VERSION => postcard::take_from_bytes(plain).map_err(damaged),
+        other => Err(BatchError::Version(other)),
     }
 }
 
 /// A batch as deliver works with it.
 #[derive(Debug)]
 pub struct Batch {
-    /// What to call.
-    pub endpoint: Endpoint,
+    /// What to call. Batches of the same endpoint and policy share both.
+    pub endpoint: Arc<Endpoint>,
     /// How to deliver.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Where the rows came from, by first row; never empty.
     pub sources: Vec<Source>,
     plain: Vec<u8>,
@@ -173,7 +164,8 @@ impl Batch {
             0 => content.to_vec(),
             n => decompress(content, n).ok_or(BatchError::Damaged("zstd content"))?,
         };
-        let (head, mut rest) = Head::read(prefix[0], &plain)?;
+        let (shared, rest) = Shared::read(&plain)?;
+        let (sources, mut rest) = read_sources(prefix[0], rest)?;
         let mut rows = Vec::with_capacity(usize::from(count));
         for _ in 0..count {
             let (row, after) = postcard::take_from_bytes::<&[u8]>(rest)
@@ -182,11 +174,11 @@ impl Batch {
             rows.push(((end - row.len()) as u32, end as u32));
             rest = after;
         }
-        if !rest.is_empty() || head.sources.is_empty() || rows.is_empty() || rows.len() > MAX_ROWS {
+        if !rest.is_empty() || sources.is_empty() || rows.is_empty() || rows.len() > MAX_ROWS {
             return Err(BatchError::Damaged("row count"));
         }
-        let endpoint = Endpoint::compile(head.endpoint)?;
-        Ok(Batch { endpoint, policy: head.policy, sources: head.sources, plain, rows })
+        let Shared { endpoint, policy } = shared;
+        Ok(Batch { endpoint, policy, sources, plain, rows })
     }
 
     /// How many rows it holds, at least 1.

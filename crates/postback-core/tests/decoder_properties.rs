@@ -200,7 +200,7 @@ proptest! {
                 let batch = Batch::decode(&bytes).unwrap();
                 prop_assert_eq!(batch.len(), encoded.rows);
                 prop_assert_eq!(batch.endpoint.template(), &endpoint);
-                prop_assert_eq!(&batch.policy, &policy);
+                prop_assert_eq!(&*batch.policy, &policy);
                 prop_assert_eq!(&batch.sources[..], std::slice::from_ref(&source));
             }
             let batch = Batch::decode(&encoded.bytes).unwrap();

@@ -95,7 +95,7 @@ fn check_batch(
         assert_eq!(now, stored, "{name}: the layout has changed");
     }
     let batch = Batch::decode(&stored).unwrap();
-    assert_eq!((batch.endpoint.template(), &batch.policy), (&endpoint, &policy), "{name}");
+    assert_eq!((batch.endpoint.template(), &*batch.policy), (&endpoint, &policy), "{name}");
     assert_eq!((batch.sources.as_slice(), usize::from(batch.len())), (&[source][..], rows.len()));
     for (n, row) in (0..).zip(&rows) {
         assert_eq!(&batch.row(n).unwrap(), row, "{name}");

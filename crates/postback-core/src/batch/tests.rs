@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::*;
 use crate::{
-    endpoint::{BodyTemplate, Method, Unmatched},
+    endpoint::{BodyTemplate, EndpointTemplate, Method, Unmatched},
     value::Value,
 };
 
@@ -84,7 +84,7 @@ fn joined_rows_know_the_request_that_each_came_with() {
     let (joined, firsts) = join(&parts);
     assert_eq!((joined.rows, &firsts[..]), (10, &[0, 1, 4, 5][..]));
     let batch = Batch::decode(&joined.bytes).unwrap();
-    assert_eq!((batch.endpoint.template(), &batch.policy), (&template(), &Policy::default()));
+    assert_eq!((batch.endpoint.template(), &*batch.policy), (&template(), &Policy::default()));
     let from = [0, 1, 1, 1, 2, 3, 3, 3, 3, 3];
     for (row, (from, expect)) in (0..).zip(from.into_iter().zip(texts)) {
         assert_eq!(batch.row(row).unwrap(), text(expect));

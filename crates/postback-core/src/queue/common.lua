@@ -63,8 +63,9 @@ local function publish_wake()
 end
 
 -- Counts the change from `old` to `new`, stores or deletes, and keeps the `dead` index right.
--- The batch's place is the caller's business. `states` is the text that belongs to `new`.
-local function store_states(id, old, old_size, new, states)
+-- The batch's place is the caller's business. `states` is the text that belongs to `new`. With a list `gone` the keys to
+-- be deleted are added to it instead.
+local function store_states(id, old, old_size, new, states, gone)
   count('pending', new.pending - old.pending)
   count('delivered', new.delivered - old.delivered)
   count('dead', new.dead - old.dead)
@@ -78,7 +79,12 @@ local function store_states(id, old, old_size, new, states)
   end
   if new.pending == 0 and new.dead == 0 then
     count('bytes', -redis.call('STRLEN', P .. 'batch:' .. id) - old_size)
-    redis.call('DEL', P .. 'batch:' .. id, P .. 'rows:' .. id)
+    local batch_key, rows_key = P .. 'batch:' .. id, P .. 'rows:' .. id
+    if gone then
+      gone[#gone + 1], gone[#gone + 2] = batch_key, rows_key
+    else
+      redis.call('DEL', batch_key, rows_key)
+    end
   else
     count('bytes', #states - old_size)
     redis.call('SET', P .. 'rows:' .. id, states)

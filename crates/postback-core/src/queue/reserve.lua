@@ -61,32 +61,51 @@ local limited = redis.call('EXISTS', P .. 'limits') == 1
 local parked = redis.call('EXISTS', P .. 'breakers') == 1
 local out, rows, batches, bytes, alone = {}, 0, 0, 0, false
 
--- Hands out up to `most` rows of a lane; returns how many, and whether the list ran empty.
+-- The first `n` batches of a lane: ids, batches, states.
+local function first_of(list, n)
+  local ids = redis.call('LRANGE', list, 0, n - 1)
+  if #ids == 0 then return ids end
+  local keys = {}
+  for i, id in ipairs(ids) do keys[i], keys[#ids + i] = P .. 'batch:' .. id, P .. 'rows:' .. id end
+  return ids, redis.call('MGET', unpack(keys))
+end
+
+-- Hands out up to `most` rows of a lane; returns how many, and whether the list ran empty. What it read ahead and needs
+-- no more stays in the list: it reads as many batches as it will need if they are as large as the last one.
+local AHEAD, AHEAD_BYTES = 64, 1024 * 1024
 local function take(lane, most, kind)
-  local taken = 0
+  local list, taken, ahead = P .. 'lane:' .. lane, 0, 1
   while taken < most and batches < want_batches and bytes < MOST_BYTES and not alone do
-    local id = redis.call('LPOP', P .. 'lane:' .. lane)
-    if not id then return taken, true end
-    local batch = redis.call('GET', P .. 'batch:' .. id)
-    if batch then
-      local states = redis.call('GET', P .. 'rows:' .. id) or ''
-      local head = head_of(states, row_count(batch))
-      -- What crashed two workers goes to one that holds nothing else.
-      if head.crashes >= 2 and (held > 0 or batches > 0) then
-        redis.call('LPUSH', P .. 'lane:' .. lane, id)
-        redis.call('SET', P .. 'alone', id, 'PX', SUSPECT)
-        alone = true
-        return taken, false
+    local ids, found = first_of(list, ahead)
+    local mine, over, last, size = {}, 0, 1, 1 -- handed out, to be taken off the list, rows and bytes of the last one
+    for i, id in ipairs(ids) do
+      local batch, states = found[i], found[#ids + i] or ''
+      if batch then
+        local head = head_of(states, row_count(batch))
+        -- What crashed two workers goes to one that holds nothing else.
+        if head.crashes >= 2 and (held > 0 or batches > 0) then
+          redis.call('SET', P .. 'alone', id, 'PX', SUSPECT)
+          alone = true
+          break
+        end
+        alone = head.crashes >= 2
+        if alone then redis.call('DEL', P .. 'alone') end
+        mine[#mine + 1], last, size = id, math.max(1, head.pending), #batch
+        for _, part in ipairs({ id, batch, states, kind }) do out[#out + 1] = part end
+        taken, batches, bytes = taken + head.pending, batches + 1, bytes + #batch
       end
-      alone = head.crashes >= 2
-      if alone then redis.call('DEL', P .. 'alone') end
-      redis.call('SADD', P .. 'held:' .. worker, id)
-      for _, part in ipairs({ id, batch, states, kind }) do out[#out + 1] = part end
-      taken, batches, bytes = taken + head.pending, batches + 1, bytes + #batch
-      if kind == 1 then break end
+      over = i
+      if kind == 1 and batch then break end
+      if taken >= most or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
     end
+    if over > 0 then redis.call('LPOP', list, over) end
+    if #mine > 0 then redis.call('SADD', P .. 'held:' .. worker, unpack(mine)) end
+    if #ids < ahead and over == #ids then return taken, true end
+    if kind == 1 and #mine > 0 then break end
+    local fitting = math.min(math.floor((most - taken) / last), math.floor(AHEAD_BYTES / size))
+    ahead = math.max(1, math.min(AHEAD, want_batches - batches, fitting))
   end
-  return taken, redis.call('EXISTS', P .. 'lane:' .. lane) == 0
+  return taken, redis.call('EXISTS', list) == 0
 end
 
 local emptied, unnamed, served = {}, {}, {} -- written once, at the end

@@ -32,18 +32,17 @@ local function resolve_waits(states)
   return pack_head(head) .. table.concat(parts), head
 end
 
-local function settle_batch(id, rows, flags, states)
-  if redis.call('SISMEMBER', held, id) == 0 then return end
-  local before = redis.call('GET', P .. 'rows:' .. id) or ''
+local left, gone = {}, {} -- batches that leave the worker, keys of those that are done
+local function settle_batch(id, before, rows, flags, states)
   local old = head_of(before, rows)
   local new = old
   if states ~= '' then
     new = head_of(states, rows)
     if flags >= 2 then states, new = resolve_waits(states) end
-    store_states(id, old, #before, new, states)
+    store_states(id, old, #before, new, states, gone)
   end
   if flags % 2 == 1 or new.pending == 0 then
-    redis.call('SREM', held, id)
+    left[#left + 1] = id
     put(id, new, 'LPUSH')
   end
 end
@@ -93,9 +92,19 @@ local function append(name, entry, most)
   end
 end
 
-for _ = 1, tonumber(arg()) do
-  local id, rows, flags, states = arg(), tonumber(arg()), tonumber(arg()), arg()
-  if not late then settle_batch(id, rows, flags, states) end
+local batches, ids, keys = {}, {}, {}
+for i = 1, tonumber(arg()) do
+  ids[i] = arg()
+  keys[i] = P .. 'rows:' .. ids[i]
+  batches[i] = { tonumber(arg()), tonumber(arg()), arg() }
+end
+if not late and #ids > 0 then
+  local is_mine, before = redis.call('SMISMEMBER', held, unpack(ids)), redis.call('MGET', unpack(keys))
+  for i, id in ipairs(ids) do
+    if is_mine[i] == 1 then settle_batch(id, before[i] or '', unpack(batches[i])) end
+  end
+  if #left > 0 then redis.call('SREM', held, unpack(left)) end
+  if #gone > 0 then redis.call('DEL', unpack(gone)) end
 end
 for _ = 1, tonumber(arg()) do
   local lane, what, n, reason = arg(), arg(), tonumber(arg()), arg()
