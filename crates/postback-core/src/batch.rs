@@ -23,7 +23,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-pub use self::encode::{EncodedRows, encode, join};
+pub use self::encode::{EncodedHead, EncodedRows, encode, join};
 
 /// The version written.
 pub const VERSION: u8 = 2;
