@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -12,9 +13,8 @@ use actix_web::{
 };
 use postback_core::{
     batch::{EncodedBatch, EncodedRows, Source},
-    id::{LaneId, lane_name},
-    queue::{Enqueue, Enqueued, Once, Stored},
-    request::{self, Limits, Request},
+    queue::{Enqueued, Once, Stored},
+    request::{Envelope, Request, RequestReader},
 };
 use serde::Serialize;
 
@@ -34,19 +34,17 @@ use crate::{
 const REPLAYED: header::HeaderName = header::HeaderName::from_static("idempotent-replayed");
 
 /// What of the options a request needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Bounds {
     pub(crate) bodies: Bodies,
     pub(crate) max_backlog: u64,
     pub(crate) idempotency_ttl: Duration,
-    pub(crate) limits: Limits,
+    pub(crate) requests: RequestReader,
 }
 
 /// A request ready to be stored.
 struct Prepared {
-    lane: LaneId,
-    name: String,
-    delay: Duration,
+    envelope: Arc<Envelope>,
     rows: ToStore,
     note: Note,
     once: Option<Once>,
@@ -91,9 +89,8 @@ pub(crate) async fn accept(
     let key = Key::of(&request, caller.key_space(), bounds.idempotency_ttl)?;
     let body = bounds.bodies.read(&request, payload).await?;
     if is_dry_run {
-        let limits = bounds.limits.clone();
-        let most = bounds.bodies.most();
-        let show = move |body: &[u8]| dry_run::preview(body, &limits, &id, most);
+        let (own, most) = (bounds.clone(), bounds.bodies.most());
+        let show = move |body: &[u8]| dry_run::preview(body, own.requests.limits(), &id, most);
         let (rows, held) = bounds.bodies.open(body, show).await?;
         return dry_run::respond(rows, held);
     }
@@ -104,24 +101,19 @@ pub(crate) async fn accept(
         first_row: 0,
         nginx_ms: nginx_ms(request.headers(), received).filter(|_| is_of_proxy(&request)),
     };
-    let limits = bounds.limits.clone();
+    let own = bounds.clone();
     let may_share = coalescer.is_on() && key.is_none();
-    let prepare = move |body: &[u8]| prepare(body, &limits, source, key.as_ref(), may_share);
+    let prepare = move |body: &[u8]| prepare(body, &own.requests, source, key.as_ref(), may_share);
     let (prepared, _held) = bounds.bodies.open(body, prepare).await?;
-    let Prepared { lane, name, delay, rows, note, once } = prepared;
-    let (name, max_backlog) = (name.as_str(), bounds.max_backlog);
-    let way = Way { lane, name, delay, max_backlog };
+    let Prepared { envelope, rows, note, once } = prepared;
+    let way = Way { envelope, max_backlog: bounds.max_backlog };
     let joined = match rows {
         ToStore::Alone(batches) => Err(batches),
-        ToStore::Shared(source, rows) => coalescer.join(&store, way, source, rows),
+        ToStore::Shared(source, rows) => coalescer.join(&store, &way, source, rows),
     };
     let stored = match joined {
         Ok(told) => Stored::Now(told.await?),
-        Err(batches) => {
-            let batches = &batches[..];
-            let request = Enqueue { lane, name, delay, batches, max_backlog };
-            store.enqueue(request, once.as_ref()).await?
-        }
+        Err(batches) => store.enqueue(way.with(&batches), once.as_ref()).await?,
     };
     match stored {
         Stored::Now(batches) => Ok(accepted(&batches, note)),
@@ -159,22 +151,18 @@ fn is_dry_run(request: &HttpRequest) -> Result<bool, Problem> {
 
 fn prepare(
     body: &[u8],
-    limits: &Limits,
+    requests: &RequestReader,
     source: Source,
     key: Option<&Key>,
     may_share: bool,
 ) -> Result<Prepared, Problem> {
-    let Request { endpoint, policy, delay, rows, unmatched } = request::parse(body, limits)?;
-    let label = policy.label.as_deref();
+    let Request { envelope, rows, unmatched } = requests.encode(body)?;
     let note = Note { request_id: source.request_id.clone(), unmatched };
-    let encoded = EncodedRows::new(endpoint.template(), &policy, &rows);
     Ok(Prepared {
-        lane: LaneId::of(endpoint.origin(), label),
-        name: lane_name(endpoint.origin(), label),
-        delay,
-        rows: match may_share && coalesce::is_small(&source, &encoded) {
-            true => ToStore::Shared(source, encoded),
-            false => ToStore::Alone(encoded.batches(&source)),
+        envelope,
+        rows: match may_share && coalesce::is_small(&source, &rows) {
+            true => ToStore::Shared(source, rows),
+            false => ToStore::Alone(rows.batches(&source)),
         },
         once: key.map(|key| key.once(body, &note)).transpose()?,
         note,
@@ -196,13 +184,12 @@ pub(crate) async fn store_alone(
         first_row: 0,
         nginx_ms: None,
     };
-    let prepared = prepare(text.as_bytes(), &bounds.limits, source, None, false)?;
-    let Prepared { lane, name, delay, rows: ToStore::Alone(batches), .. } = prepared else {
+    let prepared = prepare(text.as_bytes(), &bounds.requests, source, None, false)?;
+    let Prepared { envelope, rows: ToStore::Alone(batches), .. } = prepared else {
         return Err(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR));
     };
-    let (name, batches, max_backlog) = (name.as_str(), &batches[..], bounds.max_backlog);
-    let request = Enqueue { lane, name, delay, batches, max_backlog };
-    match store.enqueue(request, None).await? {
+    let way = Way { envelope, max_backlog: bounds.max_backlog };
+    match store.enqueue(way.with(&batches), None).await? {
         Stored::Now(batches) | Stored::Before(batches, _) => Ok(batches),
     }
 }

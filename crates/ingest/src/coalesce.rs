@@ -10,15 +10,15 @@
 
 mod groups;
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{rt, web};
 use postback_core::{
     batch::{self, EncodedBatch, EncodedRows, Source},
-    id::LaneId,
     policy::{DurationError, parse_duration},
     queue::{Enqueue, Enqueued, Stored},
     redis::RedisFailure,
+    request::Envelope,
 };
 use tokio::sync::oneshot;
 
@@ -52,14 +52,24 @@ pub(crate) fn window(text: &str) -> Result<Duration, String> {
 }
 
 /// Where a request's rows go.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Way<'a> {
-    pub(crate) lane: LaneId,
-    /// As [`Enqueue::name`].
-    pub(crate) name: &'a str,
-    pub(crate) delay: Duration,
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    pub(crate) envelope: Arc<Envelope>,
     /// As [`Enqueue::max_backlog`].
     pub(crate) max_backlog: u64,
+}
+
+impl Way {
+    /// These batches on it.
+    pub(crate) fn with<'a>(&'a self, batches: &'a [EncodedBatch]) -> Enqueue<'a> {
+        Enqueue {
+            lane: self.envelope.lane,
+            name: &self.envelope.lane_name,
+            delay: self.envelope.delay,
+            batches,
+            max_backlog: self.max_backlog,
+        }
+    }
 }
 
 /// One worker thread's gathering.
@@ -84,12 +94,12 @@ impl Coalescer {
     pub(crate) fn join(
         &self,
         store: &web::Data<Store>,
-        way: Way<'_>,
+        way: &Way,
         source: Source,
         rows: EncodedRows,
     ) -> Result<impl Future<Output = Answer> + use<>, Vec<EncodedBatch>> {
         let (tell, told) = oneshot::channel();
-        let key = Key::new(rows.head(), way.delay);
+        let key = Key::new(rows.head(), way.envelope.delay);
         let joined = self.groups.borrow_mut().join(key, Part { source, rows, tell });
         let new = joined.map_err(|part| part.rows.batches(&part.source))?;
         if let Some(gathering) = new {
@@ -97,10 +107,7 @@ impl Coalescer {
                 store: store.clone(),
                 groups: self.groups.clone(),
                 gathering,
-                lane: way.lane,
-                name: way.name.to_owned(),
-                delay: way.delay,
-                max_backlog: way.max_backlog,
+                way: way.clone(),
             };
             drop(rt::spawn(committer.run(self.window)));
         }
@@ -118,10 +125,7 @@ struct Committer {
     store: web::Data<Store>,
     groups: Rc<RefCell<Groups>>,
     gathering: Rc<Gathering>,
-    lane: LaneId,
-    name: String,
-    delay: Duration,
-    max_backlog: u64,
+    way: Way,
 }
 
 impl Committer {
@@ -149,18 +153,15 @@ impl Committer {
     }
 
     async fn store(&self, batches: &[EncodedBatch]) -> Answer {
-        let Committer { lane, name, delay, max_backlog, .. } = self;
-        let (lane, delay, max_backlog) = (*lane, *delay, *max_backlog);
-        let request = Enqueue { lane, name, delay, batches, max_backlog };
         let (Stored::Now(batches) | Stored::Before(batches, _)) =
-            self.store.enqueue(request, None).await?;
+            self.store.enqueue(self.way.with(batches), None).await?;
         Ok(batches)
     }
 }
 
 /// Whether a request with these rows may share a batch with others.
 pub(crate) fn is_small(source: &Source, rows: &EncodedRows) -> bool {
-    rows.len() <= SMALL_ROWS && rows.head().len() + rows.size(source) <= SMALL_BYTES
+    rows.len() <= SMALL_ROWS && rows.head().as_bytes().len() + rows.size(source) <= SMALL_BYTES
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ pub(crate) fn preview(
     id: &str,
     most: usize,
 ) -> Result<Vec<u8>, Problem> {
-    let Request { endpoint, rows, .. } = request::parse(body, limits)?;
+    let Request { envelope, rows, .. } = request::parse(body, limits)?;
+    let endpoint = &envelope.endpoint;
     let mut text = format!(r#"{{"request_id":"{id}","rows":["#).into_bytes();
     for (number, row) in rows.iter().enumerate() {
         let filled = endpoint.fill(row).map_err(Problem::bad_request)?;

@@ -27,10 +27,14 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// What clients use. The path is the old system's: `/ingest`, `/ingest.php`, `/i` and more.
 pub(crate) fn public(config: &mut web::ServiceConfig) {
-    let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("POST")) });
-    let requests = web::resource("/i{rest:[a-z.]*}").post(accept).default_service(other);
+    let requests = |path: &str| {
+        let other = web::to(|| async { Err::<HttpResponse, _>(Problem::method("POST")) });
+        web::resource(path).post(accept).default_service(other)
+    };
+    // Nearly all go to the first, which is found without a regular expression.
+    config.service(requests("/ingest")).service(requests("/i{rest:[a-z.]*}"));
     let document = get("/openapi.json").get(openapi).head(openapi);
-    config.service(requests).service(document).configure(health).default_service(web::to(missing));
+    config.service(document).configure(health).default_service(web::to(missing));
 }
 
 /// What operators use.

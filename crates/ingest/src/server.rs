@@ -20,7 +20,7 @@ use postback_core::{
     descriptors,
     queue::{Queue, QueueError},
     redis::Trouble,
-    request::Limits,
+    request::{Limits, RequestReader},
     sampler,
 };
 
@@ -95,10 +95,10 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
             bodies: Bodies::new(usize::try_from(config.max_body).unwrap_or(usize::MAX)),
             max_backlog: config.max_backlog,
             idempotency_ttl: config.idempotency_ttl,
-            limits: Limits {
+            requests: RequestReader::new(Limits {
                 max_rows: config.max_rows as usize,
                 unmatched: config.unmatched.clone(),
-            },
+            }),
         }),
         requests: web::Data::default(),
         redact: web::Data::new(Redact::new(&config.redact)),

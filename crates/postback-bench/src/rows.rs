@@ -122,7 +122,7 @@ mod tests {
         let limits = Limits { max_rows: 100, unmatched: String::new() };
         let request = parse(body.as_bytes(), &limits).unwrap();
         for (number, values) in request.rows.iter().enumerate() {
-            let filled = request.endpoint.fill(values).unwrap();
+            let filled = request.envelope.endpoint.fill(values).unwrap();
             assert_eq!(filled.target, rows.row(number as u64).target());
         }
     }

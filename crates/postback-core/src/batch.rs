@@ -24,7 +24,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-pub use self::encode::{EncodedRows, encode, join};
+pub use self::encode::{EncodedHead, EncodedRows, encode, join};
 use self::shared::Shared;
 
 /// The version written.

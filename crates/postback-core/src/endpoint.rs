@@ -1,7 +1,8 @@
 //! What to call: method, URL, headers and body, checked once and filled in for each row.
 //!
 //! `endpoint/origin.rs` takes the URL apart, `endpoint/headers.rs` says which headers may be set, `endpoint/fill.rs`
-//! fills in a row. Which addresses and ports may be reached is deliver's to judge.
+//! fills in a row, `endpoint/bound.rs` sees of most rows that they can be filled in. Which addresses and ports may be
+//! reached is deliver's to judge.
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use thiserror::Error;
 
 use crate::template::{Encoding, Names, Operator, TemplateError, TextTemplate, UrlTemplate};
 
+mod bound;
 mod fill;
 mod headers;
 mod origin;

@@ -1,30 +1,38 @@
 //! The request's JSON (what a client posts to ingest), read strictly: every fault is named with its place, up to
 //! [`MAX_ERRORS`] of them, and the rows borrow from the body.
 //!
-//! `request/envelope.rs` reads endpoint and policy, `request/rows.rs` the rows, `request/problems.rs` gathers what is
-//! wrong with them. HTTP is ingest's; what a template or a URL may be is `endpoint`'s.
+//! `request/strict.rs` and, where something may be wrong, `request/json.rs` judge the text. `request/envelope.rs` reads
+//! endpoint and policy, `request/known.rs` keeps those that come again, `request/rows.rs` reads the rows,
+//! `request/problems.rs` gathers what is wrong with them. HTTP is ingest's; what a template or a URL may be is
+//! `endpoint`'s.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::{endpoint::Endpoint, policy::Policy, value::Row};
+use crate::{batch::EncodedRows, value::Row};
 
 mod cursor;
 mod envelope;
 mod json;
+mod known;
 mod node;
 mod problems;
 #[cfg(test)]
 mod properties;
 mod rows;
+mod strict;
 #[cfg(test)]
 mod tests;
 
-pub use self::problems::{ErrorKind, MAX_ERRORS, RequestError, RequestErrors};
-use self::{
+pub use self::{
     envelope::Envelope,
+    problems::{ErrorKind, MAX_ERRORS, RequestError, RequestErrors},
+};
+use self::{
     json::Json,
+    known::Known,
     node::Node,
     problems::{Problem, Problems},
+    rows::Sink,
 };
 
 /// The longest `endpoint` and `policy` together, in bytes of JSON. They are stored once in each batch, which has 64 KiB.
@@ -45,43 +53,94 @@ pub struct Limits {
 
 /// A request whose every row can be sent.
 #[derive(Debug)]
-pub struct Request<'b> {
-    /// What to call.
-    pub endpoint: Endpoint,
-    /// How to deliver.
-    pub policy: Policy,
-    /// How long the first attempt waits.
-    pub delay: Duration,
-    /// The rows, for [`Endpoint::fill`].
-    pub rows: Vec<Row<'b>>,
+pub struct Request<R> {
+    /// What is said of all rows.
+    pub envelope: Arc<Envelope>,
+    /// The rows.
+    pub rows: R,
     /// How many rows lack a value for which name.
     pub unmatched: BTreeMap<String, u64>,
 }
 
-/// Reads a request's body. Every row has been filled in once when this succeeds.
+/// Reads a request's body. Every row can be filled in by [`crate::endpoint::Endpoint::fill`] when this succeeds.
 ///
 /// # Errors
 /// For the faults found; nothing of the request is to be used then. Text that is not JSON is one fault, an object with
 /// a key twice is, and so is a row. Rows are tried only with an endpoint that is right: with another one it is only
 /// seen whether they are objects. Too many rows, or rows that make too much work, end the reading at once.
-pub fn parse<'b>(body: &'b [u8], limits: &Limits) -> Result<Request<'b>, RequestErrors> {
-    let mut problems = Problems::default();
-    let json = Json::check(body).map_err(|reason| Problem::new(body.as_ptr(), "request", reason));
-    let json = problems.note(json);
-    let request = json.and_then(|json| read(&Node::root(json), limits, &mut problems));
-    problems.finish(request)
+pub fn parse<'b>(body: &'b [u8], limits: &Limits) -> Result<Request<Vec<Row<'b>>>, RequestErrors> {
+    read(body, limits, &Known::default(), |_| Vec::new())
 }
 
-fn read<'b>(root: &Node<'b>, limits: &Limits, problems: &mut Problems) -> Option<Request<'b>> {
-    let [endpoint, data, policy] = root.fields(["endpoint", "data", "policy"], problems)?;
-    let endpoint = root.required("endpoint", endpoint, problems);
-    let data = root.required("data", data, problems);
-    let envelope = envelope::read(endpoint.as_ref(), policy.as_ref(), limits, problems);
-    let data = data?;
-    let Some(Envelope { endpoint, policy, delay }) = envelope else {
-        rows::check(&data, problems);
-        return None;
+/// Reads the bodies of many requests, and knows the envelopes that come again and again.
+#[derive(Debug)]
+pub struct RequestReader {
+    limits: Limits,
+    known: Known,
+}
+
+impl RequestReader {
+    /// One for requests within these limits.
+    pub fn new(limits: Limits) -> RequestReader {
+        RequestReader { limits, known: Known::default() }
+    }
+
+    /// What the daemon allows and adds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// As [`parse`], the rows encoded.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn encode(&self, body: &[u8]) -> Result<Request<EncodedRows>, RequestErrors> {
+        read(body, &self.limits, &self.known, |envelope| EncodedRows::of(envelope.head.clone()))
+    }
+}
+
+const FIELDS: [&str; 3] = ["endpoint", "data", "policy"];
+
+fn read<'b, R: Sink<'b>>(
+    body: &'b [u8],
+    limits: &Limits,
+    known: &Known,
+    begin: impl Fn(&Envelope) -> R,
+) -> Result<Request<R>, RequestErrors> {
+    let mut problems = Problems::default();
+    let taken = std::str::from_utf8(body).ok().and_then(strict::object);
+    let (root, fields) = match taken {
+        Some((json, members)) => {
+            let root = Node::root(json);
+            let members = members.into_iter().map(|(key, json)| (Cow::Borrowed(key), json));
+            let fields = root.fields_of(members, FIELDS, &mut problems);
+            (Some(root), fields)
+        }
+        None => {
+            let json =
+                Json::check(body).map_err(|reason| Problem::new(body.as_ptr(), "request", reason));
+            let root = problems.note(json).map(Node::root);
+            let fields = root.as_ref().and_then(|root| root.fields(FIELDS, &mut problems));
+            (root, fields)
+        }
     };
-    let (rows, unmatched) = rows::read(&data, &endpoint, limits.max_rows, problems)?;
-    Some(Request { endpoint, policy, delay, rows, unmatched })
+    let request = root.zip(fields).and_then(|(root, [endpoint, data, policy])| {
+        let endpoint = root.required("endpoint", endpoint, &mut problems);
+        let data = root.required("data", data, &mut problems);
+        let read = || {
+            let envelope =
+                envelope::read(endpoint.as_ref(), policy.as_ref(), limits, &mut problems);
+            (envelope, problems.len() == 0)
+        };
+        let envelope = known.get(endpoint.as_ref(), policy.as_ref(), read);
+        let data = data?;
+        let Some(envelope) = envelope else {
+            rows::check(&data, &mut problems);
+            return None;
+        };
+        let (endpoint, begin) = (&envelope.endpoint, || begin(&envelope));
+        let (rows, unmatched) = rows::read(&data, endpoint, limits.max_rows, begin, &mut problems)?;
+        Some(Request { envelope, rows, unmatched })
+    });
+    problems.finish(request)
 }

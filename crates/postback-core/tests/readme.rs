@@ -17,9 +17,9 @@ fn the_sample_request_sends_the_sample_url() {
     let text = block("<!-- sample request -->");
     let limits = Limits { max_rows: 10, unmatched: String::new() };
     let request = parse(text.as_bytes(), &limits).unwrap();
-    let filled = request.endpoint.fill(&request.rows[0]).unwrap();
-    let url = request.endpoint.origin().url(&filled.target);
-    let sent = format!("{} {url}", request.endpoint.template().method);
+    let filled = request.envelope.endpoint.fill(&request.rows[0]).unwrap();
+    let url = request.envelope.endpoint.origin().url(&filled.target);
+    let sent = format!("{} {url}", request.envelope.endpoint.template().method);
     assert_eq!(sent, block("<!-- sample url -->"));
     let unmatched: Vec<_> = request.unmatched.iter().map(|(name, n)| (name.as_str(), *n)).collect();
     assert_eq!(unmatched, [("bar", 1), ("click_id", 1)]);
@@ -29,7 +29,7 @@ fn the_sample_request_sends_the_sample_url() {
 fn the_sample_policy_is_the_default_policy() {
     let text = block("<!-- sample request -->");
     let limits = Limits { max_rows: 10, unmatched: String::new() };
-    let policy = parse(text.as_bytes(), &limits).unwrap().policy;
+    let policy = parse(text.as_bytes(), &limits).unwrap().envelope.policy.clone();
     let default =
         |waits: &[std::time::Duration]| waits.iter().map(|w| w.as_millis() as u64).collect();
     assert_eq!(policy.retries_ms, Some(default(&postback_core::policy::DEFAULT_RETRIES)));

@@ -173,7 +173,8 @@ fn refused(request: &HttpRequest, typed: Typed, problem: Problem) -> Result<Http
 }
 
 fn dry_run(text: &str, bounds: &Bounds, redact: &Redact) -> Result<Shown, Problem> {
-    let Request { endpoint, rows, .. } = parse(text.as_bytes(), &bounds.limits)?;
+    let Request { envelope, rows, .. } = parse(text.as_bytes(), bounds.requests.limits())?;
+    let endpoint = &envelope.endpoint;
     let row = rows.first().ok_or_else(|| Problem::bad_request("there is no row"))?;
     let filled = endpoint.fill(row).map_err(Problem::bad_request)?;
     let header = |(name, value): (&str, String)| {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use postback_core::{
-    batch::{EncodedRows, MAX_BYTES, MAX_ROWS, Source},
+    batch::{EncodedHead, EncodedRows, MAX_BYTES, MAX_ROWS, Source},
     queue::Enqueued,
 };
 use tokio::sync::{Notify, oneshot};
@@ -26,13 +26,13 @@ const OTHER: usize = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// Endpoint and policy, encoded, which tell the lane too.
-    head: Rc<[u8]>,
+    head: EncodedHead,
     delay: Duration,
 }
 
 impl Key {
-    pub(super) fn new(head: &[u8], delay: Duration) -> Key {
-        Key { head: head.into(), delay }
+    pub(super) fn new(head: &EncodedHead, delay: Duration) -> Key {
+        Key { head: head.clone(), delay }
     }
 }
 
@@ -105,7 +105,7 @@ impl Gathering {
     }
 
     fn has_room(&self, rows: usize, bytes: usize) -> bool {
-        let used = self.kind.key.head.len() + OTHER + self.bytes.get();
+        let used = self.kind.key.head.as_bytes().len() + OTHER + self.bytes.get();
         self.rows.get() + rows <= MAX_ROWS && used + bytes <= MAX_BYTES
     }
 
@@ -146,7 +146,7 @@ impl Groups {
         part: Part,
     ) -> Result<Option<Rc<Gathering>>, Box<Part>> {
         let (rows, bytes) = (part.rows.len(), part.rows.size(&part.source));
-        let held = bytes + key.head.len();
+        let held = bytes + key.head.as_bytes().len();
         let (waiting, waiting_bytes) = &mut self.waiting;
         if *waiting >= MAX_WAITING || *waiting_bytes + held > MAX_WAITING_BYTES {
             return Err(part.into());
@@ -196,18 +196,24 @@ mod tests {
 
     type Told = oneshot::Receiver<Answer>;
 
-    /// A request with so many rows of so many bytes.
-    fn part(rows: usize, bytes: usize) -> (Part, Told) {
+    fn head(host: &str) -> EncodedHead {
         let endpoint = EndpointTemplate {
             method: Method::Get,
-            url: "http://a.com/{a}".into(),
+            url: format!("http://{host}.com/{{a}}"),
             headers: vec![],
             body: BodyTemplate::None,
             reference: None,
             unmatched: Unmatched::Reject,
         };
+        EncodedHead::new(&endpoint, &Policy::default())
+    }
+
+    /// A request with so many rows of so many bytes.
+    fn part(rows: usize, bytes: usize) -> (Part, Told) {
         let row = vec![Value::Text("x".repeat(bytes).into())];
-        let rows = EncodedRows::new(&endpoint, &Policy::default(), &vec![row; rows]);
+        let mut encoded = EncodedRows::of(head("a"));
+        (0..rows).for_each(|_| encoded.push(&row));
+        let rows = encoded;
         let source = Source {
             request_id: "r".into(),
             traceparent: None,
@@ -219,8 +225,8 @@ mod tests {
         (Part { source, rows, tell }, told)
     }
 
-    fn key(head: &[u8]) -> Key {
-        Key::new(head, Duration::ZERO)
+    fn key(host: &str) -> Key {
+        Key::new(&head(host), Duration::ZERO)
     }
 
     /// Whether it has been told to go.
@@ -250,8 +256,8 @@ mod tests {
     #[test]
     fn requests_of_one_kind_gather_until_they_are_taken() {
         let mut all = clients();
-        let (a, b) = (key(b"a"), key(b"b"));
-        let later = Key::new(b"a", Duration::from_secs(1));
+        let (a, b) = (key("a"), key("b"));
+        let later = Key::new(&head("a"), Duration::from_secs(1));
         let first = all.join(&a, 1, 1).unwrap();
         assert!(all.join(&a, 1, 1).is_none());
         let (other, delayed) = (all.join(&b, 1, 1).unwrap(), all.join(&later, 1, 1).unwrap());
@@ -273,12 +279,12 @@ mod tests {
     fn a_full_batch_goes_and_another_begins() {
         let check = |rows: usize, bytes: usize, fit: usize| {
             let mut all = clients();
-            let first = all.join(&key(b"a"), rows, bytes).unwrap();
+            let first = all.join(&key("a"), rows, bytes).unwrap();
             for n in 2..=fit {
-                assert!(all.join(&key(b"a"), rows, bytes).is_none(), "{n} of {rows} x {bytes}");
+                assert!(all.join(&key("a"), rows, bytes).is_none(), "{n} of {rows} x {bytes}");
             }
             assert_eq!(goes(&first), rows * fit == MAX_ROWS);
-            assert!(all.join(&key(b"a"), rows, bytes).is_some() && goes(&first));
+            assert!(all.join(&key("a"), rows, bytes).is_some() && goes(&first));
             let parts = first.take();
             assert_eq!(parts.len(), fit);
             let requests: Vec<_> = parts.iter().map(|part| (&part.source, &part.rows)).collect();
@@ -296,15 +302,15 @@ mod tests {
     #[test]
     fn what_is_taken_late_does_not_take_what_gathers_since() {
         let mut all = clients();
-        let first = all.join(&key(b"a"), 200, 1).unwrap();
-        let second = all.join(&key(b"a"), 200, 1).unwrap();
-        assert!(all.join(&key(b"a"), 50, 1).is_none());
+        let first = all.join(&key("a"), 200, 1).unwrap();
+        let second = all.join(&key("a"), 200, 1).unwrap();
+        assert!(all.join(&key("a"), 50, 1).is_none());
         assert_eq!(second.take().len(), 2);
         all.0.landed(&second);
-        let third = all.join(&key(b"a"), 1, 1).unwrap();
+        let third = all.join(&key("a"), 1, 1).unwrap();
         assert!(!third.is_behind_others());
         assert_eq!(first.take().len(), 1);
-        assert!(third.is_behind_others() && all.join(&key(b"a"), 1, 1).is_none());
+        assert!(third.is_behind_others() && all.join(&key("a"), 1, 1).is_none());
         all.0.landed(&first);
         assert_eq!(third.take().len(), 2);
         all.0.landed(&third);
@@ -314,9 +320,9 @@ mod tests {
     #[test]
     fn a_client_that_has_gone_away_is_left_out() {
         let mut all = clients();
-        let first = all.join(&key(b"a"), 1, 1).unwrap();
+        let first = all.join(&key("a"), 1, 1).unwrap();
         for rows in 2..=4 {
-            all.join(&key(b"a"), rows, 1);
+            all.join(&key("a"), rows, 1);
         }
         drop(all.1.remove(1));
         let parts = first.take();
@@ -330,20 +336,22 @@ mod tests {
         let mut all = clients();
         let mut gathered = vec![];
         for n in 0..MAX_WAITING {
-            let key = key(&(n as u32 / 7).to_be_bytes());
+            let key = key(&(n / 7).to_string());
             gathered.extend(all.join(&key, 1, 1));
         }
-        assert!(all.0.join(key(b"a"), part(1, 1).0).is_err());
+        assert!(all.0.join(key("a"), part(1, 1).0).is_err());
         for gathering in gathered {
             gathering.take();
             all.0.landed(&gathering);
         }
         assert!(all.0.kinds.is_empty() && all.0.waiting == (0, 0));
-        let fit = MAX_WAITING_BYTES / (1 + part(1, 16_000).0.rows.size(&part(1, 1).0.source));
+        let large = part(1, 16_000).0;
+        let held = large.rows.head().as_bytes().len() + large.rows.size(&large.source);
+        let fit = MAX_WAITING_BYTES / held;
         for _ in 0..fit {
-            all.join(&key(b"a"), 1, 16_000);
+            all.join(&key("a"), 1, 16_000);
         }
-        assert!(all.0.join(key(b"a"), part(1, 16_000).0).is_err());
-        assert!(all.0.join(key(b"b"), part(1, 16_000).0).is_err());
+        assert!(all.0.join(key("a"), part(1, 16_000).0).is_err());
+        assert!(all.0.join(key("b"), part(1, 16_000).0).is_err());
     }
 }

@@ -63,7 +63,12 @@ mod tests {
             first_row: 0,
             nginx_ms: None,
         };
-        let batches = encode(request.endpoint.template(), &request.policy, &source, &request.rows);
+        let batches = encode(
+            request.envelope.endpoint.template(),
+            &request.envelope.policy,
+            &source,
+            &request.rows,
+        );
         batches.into_iter().next().unwrap().bytes
     }
 

@@ -63,9 +63,9 @@ mod tests {
     fn stored(url: &str) -> Vec<u8> {
         let body = format!(r#"{{"endpoint":{{"method":"GET","url":"{url}"}},"data":[{{}}]}}"#);
         let limits = Limits { max_rows: 1, unmatched: String::new() };
-        let request = parse(body.as_bytes(), &limits).unwrap();
+        let envelope = parse(body.as_bytes(), &limits).unwrap().envelope;
         let mut bytes =
-            postcard::to_allocvec(&(request.endpoint.template(), &request.policy)).unwrap();
+            postcard::to_allocvec(&(envelope.endpoint.template(), &envelope.policy)).unwrap();
         bytes.push(b'x');
         bytes
     }

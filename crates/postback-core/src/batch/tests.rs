@@ -119,7 +119,7 @@ fn the_size_is_the_most_that_a_request_adds_to_a_batch() {
 #[test]
 fn other_endpoints_and_policies_have_other_heads() {
     let head = |template: &EndpointTemplate, policy: &Policy| {
-        EncodedRows::new(template, policy, &[]).head().to_vec()
+        EncodedHead::new(template, policy).as_bytes().to_vec()
     };
     let (usual, policy) = (template(), Policy::default());
     let same = head(&usual, &policy);
@@ -159,4 +159,26 @@ fn what_is_no_batch_is_refused_without_a_panic() {
     let mut newer = good;
     newer[0] = 9;
     assert!(matches!(Batch::decode(&newer), Err(BatchError::Version(9))));
+}
+
+#[test]
+fn a_row_is_written_as_postcard_writes_it() {
+    let check = |row: Row<'_>| {
+        let mut encoded = EncodedRows::of(EncodedHead::new(&template(), &Policy::default()));
+        encoded.push(&row);
+        let batch = Batch::decode(&encoded.batches(&source(1))[0].bytes).unwrap();
+        let expect = postcard::to_allocvec(&row).unwrap();
+        let (start, end) = batch.rows[0];
+        assert_eq!(batch.plain[start as usize..end as usize], expect, "{row:?}");
+    };
+    for length in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 2_097_151, 2_097_152] {
+        check(text("x".repeat(length)));
+        check(vec![Value::Literal("1".repeat(length).into()), Value::Null]);
+    }
+    for values in [0, 1, 127, 128, 16_384] {
+        check(vec![Value::Null; values]);
+    }
+    let text = || Value::Text("a".into());
+    check(vec![text(), Value::List(vec![text(), Value::Null])]);
+    check(vec![Value::Object(vec![("k".into(), text())]), Value::Literal("true".into())]);
 }

@@ -90,8 +90,11 @@ impl Endpoint {
     /// # Errors
     /// When the row's values do not make a request that may be sent.
     pub fn fill<'e>(&'e self, row: &Row<'_>) -> Result<Filled<'e>, FillError> {
+        if let Some(name) = self.refused(row) {
+            return Err(FillError::Unmatched(name.to_owned()));
+        }
         Ok(Filled {
-            unmatched: self.unmatched(row)?,
+            unmatched: self.unmatched(row).collect(),
             target: self.target(row)?,
             headers: self.headers(row)?,
             reference: self.reference(row)?,
@@ -100,19 +103,20 @@ impl Endpoint {
         })
     }
 
-    fn unmatched(&self, row: &Row<'_>) -> Result<Vec<&str>, FillError> {
-        let reject = self.template.unmatched == Unmatched::Reject;
-        let mut unmatched = Vec::new();
-        for (at, name) in self.names.iter().enumerate() {
-            if !matches!(row.get(at), None | Some(Value::Null)) {
-                continue;
-            }
-            if reject && self.bare[at] {
-                return Err(FillError::Unmatched(name.clone()));
-            }
-            unmatched.push(name.as_str());
-        }
-        Ok(unmatched)
+    /// The names that have no value in a row.
+    pub(crate) fn unmatched(&self, row: &Row<'_>) -> impl Iterator<Item = &str> {
+        self.absent(row).map(|at| self.names[at].as_str())
+    }
+
+    fn absent(&self, row: &Row<'_>) -> impl Iterator<Item = usize> {
+        (0..self.names.len()).filter(|at| matches!(row.get(*at), None | Some(Value::Null)))
+    }
+
+    /// The first name without a value for which the row is refused.
+    pub(super) fn refused(&self, row: &Row<'_>) -> Option<&str> {
+        let rejects = self.template.unmatched == Unmatched::Reject;
+        let refused = self.absent(row).find(|at| rejects && self.bare[*at])?;
+        Some(&self.names[refused])
     }
 
     fn target(&self, row: &Row<'_>) -> Result<String, FillError> {

@@ -9,7 +9,9 @@ use proptest::{
     test_runner::TestCaseError,
 };
 
-use super::{BodyTemplate, Endpoint, EndpointTemplate, Filled, MAX_URL, Method, Unmatched};
+use super::{
+    BodyTemplate, Endpoint, EndpointTemplate, FillError, Filled, MAX_URL, Method, Unmatched,
+};
 use crate::value::{Row, Value};
 
 /// What means something in URLs and templates.
@@ -134,6 +136,23 @@ fn stays_at_its_origin(endpoint: &Endpoint, filled: &Filled<'_>) -> Result<(), T
     Ok(())
 }
 
+/// The row filled in, where that is possible; and so it must be, within the bound, where there is a bound.
+fn agreed<'e>(
+    endpoint: &'e Endpoint,
+    row: &Row<'_>,
+) -> Result<Result<Filled<'e>, FillError>, TestCaseError> {
+    let filled = endpoint.fill(row);
+    if let Some(bound) = endpoint.bound(row) {
+        prop_assert!(filled.is_ok(), "{filled:?}");
+        let headers = filled.iter().flat_map(|filled| &filled.headers);
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        let texts = filled.iter().flat_map(|filled| [Some(&filled.target), filled.body.as_ref()]);
+        let sent = headers + texts.flatten().map(String::len).sum::<usize>();
+        prop_assert!(sent <= bound, "{sent} bytes of {bound}: {filled:?}");
+    }
+    Ok(filled)
+}
+
 /// The path of a template when no placeholder adds to a segment.
 fn without_placeholders(url: &str) -> String {
     let mut parts = url.split('{');
@@ -163,7 +182,7 @@ proptest! {
     ) {
         let url = format!("https://a.com:8443/{lead}{{a}}/b/{{b}}{{c}}/?x={{a}}&{{d}}=1&y={{e*}}&z={{c}}");
         let endpoint = Endpoint::compile(get(&url)).unwrap();
-        if let Ok(filled) = endpoint.fill(&values) {
+        if let Ok(filled) = agreed(&endpoint, &values)? {
             let url = endpoint.origin().url(&filled.target);
             let parsed = url::Url::parse(&url).unwrap();
             prop_assert_eq!(parsed.scheme(), "https");
@@ -196,7 +215,7 @@ proptest! {
         let url = "http://a.com/x{/a,b*}/{+c}{.d,a*}{;b,c*}/{+d}.{a}{?a,b*,c|f}{&d}";
         let unmatched = Unmatched::Text(unmatched);
         let endpoint = Endpoint::compile(EndpointTemplate { unmatched, ..get(url) }).unwrap();
-        if let Ok(filled) = endpoint.fill(&values) {
+        if let Ok(filled) = agreed(&endpoint, &values)? {
             stays_at_its_origin(&endpoint, &filled)?;
             let parsed = url::Url::parse(&endpoint.origin().url(&filled.target)).unwrap();
             prop_assert_eq!(Some(parsed.path()), filled.target.split('?').next());
@@ -224,7 +243,7 @@ proptest! {
         };
         for headers in [template.headers.clone(), vec![]] {
             if let Ok(endpoint) = Endpoint::compile(EndpointTemplate { headers, ..template.clone() })
-                && let Ok(filled) = endpoint.fill(&row)
+                && let Ok(filled) = agreed(&endpoint, &row)?
             {
                 stays_at_its_origin(&endpoint, &filled)?;
                 let path = filled.target.split('?').next().unwrap_or_default();
@@ -268,7 +287,7 @@ proptest! {
         let template = EndpointTemplate { body: BodyTemplate::Json(json.into()), ..get("http://a.com/") };
         let endpoint = Endpoint::compile(template).unwrap();
         let row: Row<'_> = values.iter().map(finite).collect();
-        let body = endpoint.fill(&row).unwrap().body.unwrap();
+        let body = agreed(&endpoint, &row)?.unwrap().body.unwrap();
         prop_assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok(), "{}", body);
     }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use thiserror::Error;
 
-use super::json::Json;
+use super::{json::Json, strict::plain_end};
 use crate::value::Value;
 
 /// Up to so many keys are compared in pairs, which is quicker than hashing them.
@@ -46,6 +46,25 @@ impl<'b> Cursor<'b> {
             self.at += 1; // the colon
             key
         })
+    }
+
+    /// The same where the key is likely to be this one, written without escapes. Whether it is; if not, nothing has been
+    /// read.
+    pub(super) fn member_named(&mut self, key: &str) -> bool {
+        let before = self.at;
+        let written = |text: &str| {
+            text.strip_prefix('"')?.strip_prefix(key)?.strip_prefix('"').map(|_| key.len() + 2)
+        };
+        if self.step(b'}')
+            && let Some(length) = written(&self.text[self.at..])
+        {
+            self.at += length;
+            self.peek();
+            self.at += 1; // the colon
+            return true;
+        }
+        self.at = before;
+        false
     }
 
     /// The same for a list: whether the cursor is at a further item.
@@ -156,14 +175,12 @@ impl<'b> Cursor<'b> {
         let mut escapes = false;
         self.at += 1;
         loop {
-            match self.byte() {
-                b'"' => break,
-                b'\\' => {
-                    escapes = true;
-                    self.at += 2;
-                }
-                _ => self.at += 1,
+            self.at = plain_end(self.text.as_bytes(), self.at);
+            if self.byte() != b'\\' {
+                break;
             }
+            escapes = true;
+            self.at += 2;
         }
         self.at += 1;
         escapes

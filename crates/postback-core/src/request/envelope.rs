@@ -8,7 +8,9 @@ use super::{
     problems::{Problem, Problems},
 };
 use crate::{
+    batch::EncodedHead,
     endpoint::{BodyTemplate, Endpoint, EndpointTemplate, Method, Unmatched},
+    id::{LaneId, lane_name},
     policy::{
         MAX_EXPIRES_IN, MAX_LABEL, MAX_RETRIES, MAX_RETRY, MAX_TIMEOUT, Policy, Success,
         parse_duration,
@@ -18,11 +20,35 @@ use crate::{
 /// Stands in for a URL that could not be read, so that what is beside it is checked all the same.
 const NO_URL: &str = "http://url.invalid/";
 
-/// Endpoint and policy as they were read.
-pub(super) struct Envelope {
-    pub(super) endpoint: Endpoint,
-    pub(super) policy: Policy,
-    pub(super) delay: Duration,
+/// What a request says beside its rows: what to call, and how.
+#[derive(Debug)]
+pub struct Envelope {
+    /// What to call.
+    pub endpoint: Endpoint,
+    /// How to deliver.
+    pub policy: Policy,
+    /// How long the first attempt waits.
+    pub delay: Duration,
+    /// The lane of its rows.
+    pub lane: LaneId,
+    /// The lane's name for people ([`lane_name`]).
+    pub lane_name: String,
+    /// Endpoint and policy as they are stored.
+    pub head: EncodedHead,
+}
+
+impl Envelope {
+    fn new(endpoint: Endpoint, policy: Policy, delay: Duration) -> Envelope {
+        let (origin, label) = (endpoint.origin(), policy.label.as_deref());
+        Envelope {
+            lane: LaneId::of(origin, label),
+            lane_name: lane_name(origin, label),
+            head: EncodedHead::new(endpoint.template(), &policy),
+            endpoint,
+            policy,
+            delay,
+        }
+    }
 }
 
 /// The parts of `policy` that belong to the endpoint or to the request.
@@ -57,7 +83,7 @@ pub(super) fn read(
     let unmatched = unmatched.unwrap_or_else(|| Unmatched::Text(limits.unmatched.clone()));
     let endpoint = self::endpoint(endpoint?, reference, unmatched, problems)?;
     let Terms { policy, delay, .. } = terms?;
-    Some(Envelope { endpoint, policy, delay })
+    Some(Envelope::new(endpoint, policy, delay))
 }
 
 fn endpoint(

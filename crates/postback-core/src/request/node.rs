@@ -1,6 +1,6 @@
 //! A value of the request together with its place, so that whatever is wrong with it names where.
 
-use std::{borrow::Cow, fmt::Display, mem};
+use std::{borrow::Cow, fmt::Display, iter, mem};
 
 use super::{
     cursor::{Cursor, Unread, duplicate},
@@ -100,10 +100,21 @@ impl<'b> Node<'b> {
         names: [&str; N],
         problems: &mut Problems,
     ) -> Option<[Option<Node<'b>>; N]> {
-        let (mut fields, mut seen) = ([const { None }; N], [false; N]);
         let mut cursor = problems.note(self.object())?;
-        while let Some(key) = cursor.member() {
-            let node = self.member(&key, cursor.skip());
+        let members = iter::from_fn(|| cursor.member().map(|key| (key, cursor.skip())));
+        self.fields_of(members, names, problems)
+    }
+
+    /// The same of members that are known.
+    pub(super) fn fields_of<const N: usize>(
+        &self,
+        members: impl Iterator<Item = (Cow<'b, str>, Json<'b>)>,
+        names: [&str; N],
+        problems: &mut Problems,
+    ) -> Option<[Option<Node<'b>>; N]> {
+        let (mut fields, mut seen) = ([const { None }; N], [false; N]);
+        for (key, json) in members {
+            let node = self.member(&key, json);
             let Some(known) = names.iter().position(|name| *name == key) else {
                 let known = names.join(", ");
                 problems.add(node.bad(format_args!("unknown field; known are {known}")));

@@ -121,6 +121,11 @@ impl Problems {
         self.0.len()
     }
 
+    /// Forgets all but the first so many.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
     /// Whether there are so many that reading should end.
     pub(super) fn is_full(&self) -> bool {
         self.0.len() == MAX_ERRORS

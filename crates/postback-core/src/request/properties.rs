@@ -1,7 +1,7 @@
 //! What holds for every body: nothing panics, a refusal names places, and what is accepted is what serde_json reads in
 //! the same text.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use proptest::{
     collection::vec,
@@ -38,9 +38,14 @@ fn limits() -> Limits {
     Limits { max_rows: 100, unmatched: String::new() }
 }
 
+/// It knows the envelopes of other cases.
+static READER: LazyLock<RequestReader> = LazyLock::new(|| RequestReader::new(limits()));
+
 /// Whether a body is accepted, after what was made of it has been compared with what serde_json reads.
 fn judge(body: &[u8]) -> Result<bool, TestCaseError> {
-    let request = match parse(body, &limits()) {
+    let parsed = parse(body, &limits());
+    same_encoded(&parsed, READER.encode(body))?;
+    let request = match parsed {
         Ok(request) => request,
         Err(errors) => {
             let all = errors.as_slice();
@@ -52,24 +57,48 @@ fn judge(body: &[u8]) -> Result<bool, TestCaseError> {
     };
     let root = object(std::str::from_utf8(body).unwrap())?;
     let endpoint = object(root["endpoint"].get())?;
-    let template = request.endpoint.template();
+    let template = request.envelope.endpoint.template();
     prop_assert_eq!(&text(&endpoint["url"])?, &template.url);
     prop_assert_eq!(text(&endpoint["method"])?, template.method.as_str());
     let data: Vec<Box<RawValue>> = read(root["data"].get())?;
     prop_assert_eq!(request.rows.len(), data.len());
     for (row, given) in request.rows.iter().zip(&data) {
         let mut values = row.iter();
-        for (name, value) in request.endpoint.names().iter().zip(&mut values) {
+        for (name, value) in request.envelope.endpoint.names().iter().zip(&mut values) {
             same(value, look_up(given, name)?.as_deref())?;
         }
         let whole: Vec<_> = values.collect();
         let expect = Value::Literal(given.get().into());
         prop_assert_eq!(
             whole,
-            request.endpoint.body_is_row().then_some(&expect).into_iter().collect::<Vec<_>>()
+            request
+                .envelope
+                .endpoint
+                .body_is_row()
+                .then_some(&expect)
+                .into_iter()
+                .collect::<Vec<_>>()
         );
     }
     Ok(true)
+}
+
+/// That a request is the same where its envelope may be known and its rows are encoded at once.
+fn same_encoded(
+    parsed: &Result<Request<Vec<Row<'_>>>, RequestErrors>,
+    encoded: Result<Request<EncodedRows>, RequestErrors>,
+) -> Result<(), TestCaseError> {
+    let parts = |envelope: &Envelope| (envelope.lane, envelope.delay, envelope.head.clone());
+    match (parsed, encoded) {
+        (Ok(parsed), Ok(encoded)) => {
+            let (own, other) = (&parsed.envelope, &encoded.envelope);
+            prop_assert_eq!(parts(own), parts(other));
+            let rows = EncodedRows::new(own.endpoint.template(), &own.policy, &parsed.rows);
+            prop_assert_eq!((&rows, &parsed.unmatched), (&encoded.rows, &encoded.unmatched));
+        }
+        (parsed, encoded) => prop_assert_eq!(parsed.as_ref().err(), encoded.as_ref().err()),
+    }
+    Ok(())
 }
 
 fn read<'t, T: serde::Deserialize<'t>>(text: &'t str) -> Result<T, TestCaseError> {

@@ -1,6 +1,7 @@
-//! The rows of a request: from each only the fields that the templates use, filled in once to see that they do.
+//! The rows of a request: from each only the fields that the templates use, tried out once to see that they do.
 //!
-//! How a row is filled is `endpoint`'s.
+//! Where a look at the values' lengths tells that a row can be sent, it is not filled in. How a row is filled is
+//! `endpoint`'s.
 
 use std::{borrow::Cow, collections::BTreeMap, iter, mem};
 
@@ -12,6 +13,7 @@ use super::{
     problems::{Problem, Problems},
 };
 use crate::{
+    batch::EncodedRows,
     endpoint::{Endpoint, FillError, Filled, MAX_BODY},
     value::{Row, Value},
 };
@@ -25,21 +27,57 @@ const MAX_FILLED: usize = 256 * 1024 * 1024;
 /// The deepest path, in names: JSON has no room for more below a row.
 const MAX_PATH: usize = super::json::MAX_DEPTH - 2;
 
-/// Rows, and how many of them lacked which name.
-pub(super) type Rows<'b> = (Vec<Row<'b>>, BTreeMap<String, u64>);
+/// What becomes of rows that can be sent.
+pub(super) trait Sink<'b> {
+    /// Takes the next row, which is no further use to the giver.
+    fn take(&mut self, row: &mut Row<'b>);
+}
 
-/// Reads and tries out every row. Of a row at fault one problem is noted, and the rows are to be used only when there
-/// is none.
-pub(super) fn read<'b>(
+impl<'b> Sink<'b> for Vec<Row<'b>> {
+    fn take(&mut self, row: &mut Row<'b>) {
+        self.push(mem::take(row));
+    }
+}
+
+impl Sink<'_> for EncodedRows {
+    fn take(&mut self, row: &mut Row<'_>) {
+        self.push(row);
+    }
+}
+
+/// Rows, and how many of them lacked which name.
+pub(super) type Rows<R> = (R, BTreeMap<String, u64>);
+
+/// Reads and tries out every row, and hands them to what `begin` makes. Of a row at fault one problem is noted, and
+/// the rows are to be used only when there is none.
+pub(super) fn read<'b, R: Sink<'b>>(
     data: &Node<'b>,
     endpoint: &Endpoint,
     max_rows: usize,
+    begin: impl Fn() -> R,
     problems: &mut Problems,
-) -> Option<Rows<'b>> {
-    let mut cursor = list(data, problems)?;
+) -> Option<Rows<R>> {
     let uses = Uses::of(endpoint.names());
-    let mut trial = Trial::new(endpoint, &uses);
-    let (mut rows, mut count) = (Vec::new(), 0);
+    let before = problems.len();
+    let mut trial = Trial::new(endpoint, &uses, Measure::Bounds);
+    let read = read_as(data, &mut trial, max_rows, begin(), problems);
+    if trial.filled <= MAX_FILLED {
+        return read;
+    }
+    // By their bounds they may come to too much: what they do come to decides.
+    problems.truncate(before);
+    let mut trial = Trial::new(endpoint, &uses, Measure::Sizes);
+    read_as(data, &mut trial, max_rows, begin(), problems)
+}
+
+fn read_as<'b, R: Sink<'b>>(
+    data: &Node<'b>,
+    trial: &mut Trial<'_, 'b>,
+    max_rows: usize,
+    mut rows: R,
+    problems: &mut Problems,
+) -> Option<Rows<R>> {
+    let (mut cursor, mut count) = (list(data, problems)?, 0);
     while !problems.is_full() && cursor.item() {
         if count == max_rows {
             let reason = format_args!("more than {max_rows} rows: send them in parts");
@@ -48,7 +86,7 @@ pub(super) fn read<'b>(
         }
         let start = cursor.clone();
         match trial.row(&mut cursor) {
-            Ok(row) => rows.push(row),
+            Ok(()) => rows.take(&mut trial.reader.values),
             Err(Misplaced { path, fault }) => {
                 let place = format_args!("data[{count}]{path}");
                 problems.add(Problem::new(start.here(), place, &fault));
@@ -66,7 +104,7 @@ pub(super) fn read<'b>(
         }
         count += 1;
     }
-    let unmatched = trial.unmatched.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+    let unmatched = trial.unmatched.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
     Some((rows, unmatched))
 }
 
@@ -98,18 +136,28 @@ fn list<'b>(data: &Node<'b>, problems: &mut Problems) -> Option<Cursor<'b>> {
     Some(cursor)
 }
 
-/// Rows on trial: each is read and filled in.
+/// By what it is judged whether rows come to too much.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Measure {
+    /// What each may come to at most, where that is known without filling it in.
+    Bounds,
+    /// What each comes to.
+    Sizes,
+}
+
+/// Rows on trial: each is read, and filled in where that is needed.
 struct Trial<'e, 'b> {
     endpoint: &'e Endpoint,
+    measure: Measure,
     reader: Reader<'e, 'b>,
     /// How many rows lacked which name.
     unmatched: BTreeMap<&'e str, u64>,
-    /// How many bytes the rows came to.
+    /// How many bytes the rows came to, by the measure.
     filled: usize,
 }
 
 impl<'e, 'b> Trial<'e, 'b> {
-    fn new(endpoint: &'e Endpoint, uses: &'e Uses<'e>) -> Trial<'e, 'b> {
+    fn new(endpoint: &'e Endpoint, uses: &'e Uses<'e>, measure: Measure) -> Trial<'e, 'b> {
         let reader = Reader {
             uses,
             names: endpoint.names().len(),
@@ -119,22 +167,27 @@ impl<'e, 'b> Trial<'e, 'b> {
             values: Vec::new(),
             literal: Vec::new(),
         };
-        Trial { endpoint, reader, unmatched: BTreeMap::new(), filled: 0 }
+        Trial { endpoint, measure, reader, unmatched: BTreeMap::new(), filled: 0 }
     }
 
-    fn row(&mut self, cursor: &mut Cursor<'b>) -> Result<Row<'b>, Misplaced> {
-        let row = self.reader.row(cursor)?;
-        let sent = self.endpoint.fill(&row).map_err(|error| {
-            // The work of filling it in has been done.
-            self.filled += if error == FillError::BodyTooLong { MAX_BODY } else { 0 };
-            let path = error.name().map(|name| format!(".{name}")).unwrap_or_default();
-            Misplaced { path, fault: error.into() }
-        })?;
-        self.filled += size(&sent);
-        for name in sent.unmatched {
+    /// Reads a row into the reader's values and sees that it can be sent.
+    fn row(&mut self, cursor: &mut Cursor<'b>) -> Result<(), Misplaced> {
+        self.reader.row(cursor)?;
+        let row = &self.reader.values;
+        let bound = self.endpoint.bound(row).filter(|_| self.measure == Measure::Bounds);
+        self.filled += match bound {
+            Some(bound) => bound,
+            None => size(&self.endpoint.fill(row).map_err(|error| {
+                // The work of filling it in has been done.
+                self.filled += if error == FillError::BodyTooLong { MAX_BODY } else { 0 };
+                let path = error.name().map(|name| format!(".{name}")).unwrap_or_default();
+                Misplaced { path, fault: error.into() }
+            })?),
+        };
+        for name in self.endpoint.unmatched(row) {
             *self.unmatched.entry(name).or_insert(0) += 1;
         }
-        Ok(row)
+        Ok(())
     }
 }
 
@@ -194,6 +247,7 @@ struct Reader<'e, 'b> {
     shape: Shape<'b>,
     /// How many values may still be made.
     left: usize,
+    /// The row that was read last.
     values: Row<'b>,
     /// Names found as a key of the row itself, which wins over a path.
     literal: Vec<bool>,
@@ -223,13 +277,14 @@ impl<T: Into<Fault>> From<T> for Misplaced {
 }
 
 impl<'b> Reader<'_, 'b> {
-    fn row(&mut self, cursor: &mut Cursor<'b>) -> Result<Row<'b>, Misplaced> {
+    fn row(&mut self, cursor: &mut Cursor<'b>) -> Result<(), Misplaced> {
         if !cursor.at_object() {
             return Err(Fault::Kind(cursor.skip().kind()).into());
         }
         let start = cursor.clone();
         self.left = self.left.checked_sub(self.names).ok_or(Unread::TooManyValues)?;
-        self.values = Vec::with_capacity(self.names + usize::from(self.whole));
+        self.values.clear();
+        self.values.reserve_exact(self.names + usize::from(self.whole));
         self.values.resize(self.names, Value::Null);
         self.literal.clear();
         self.literal.resize(self.names, false);
@@ -239,7 +294,7 @@ impl<'b> Reader<'_, 'b> {
         if self.whole {
             self.values.push(Value::Literal(cursor.since(&start).text().into()));
         }
-        Ok(mem::take(&mut self.values))
+        Ok(())
     }
 
     /// Takes what is used from the object at the cursor: the row itself (`top`), or an object in it.
@@ -251,12 +306,16 @@ impl<'b> Reader<'_, 'b> {
         top: bool,
     ) -> Result<(), Misplaced> {
         let (mut at, mut new) = (0, false);
-        while let Some(key) = cursor.member() {
-            if shape.get(at).is_none_or(|(known, _)| *known != key) {
-                let place = uses.find(&key).ok();
-                shape.truncate(at);
-                shape.push((key, place));
-                new = true;
+        loop {
+            if !matches!(shape.get(at), Some((Cow::Borrowed(known), _)) if cursor.member_named(known))
+            {
+                let Some(key) = cursor.member() else { break };
+                if shape.get(at).is_none_or(|(known, _)| *known != key) {
+                    let place = uses.find(&key).ok();
+                    shape.truncate(at);
+                    shape.push((key, place));
+                    new = true;
+                }
             }
             match &shape[at] {
                 (_, None) => drop(cursor.skip()),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     endpoint::{BodyTemplate, Unmatched},
-    policy::Success,
+    policy::{Policy, Success},
 };
 
 const URL: &str = r#""url":"http://a.com/""#;
@@ -17,7 +17,7 @@ fn targets(url: &str, data: &str) -> Result<Vec<String>, String> {
     let endpoint = format!(r#"{{"method":"GET","url":"{url}"}}"#);
     let body = format!(r#"{{"endpoint":{endpoint},"data":{data}}}"#);
     let request = parse(body.as_bytes(), &limits()).map_err(|error| error.to_string())?;
-    let fill = |row| request.endpoint.fill(row).unwrap().target;
+    let fill = |row| request.envelope.endpoint.fill(row).unwrap().target;
     Ok(request.rows.iter().map(fill).collect())
 }
 
@@ -266,9 +266,9 @@ fn what_is_absent_or_null_has_its_default() {
         with(&format!(r#""method":"GET",{URL},"headers":{{"A":null}}"#), nulls),
     ] {
         let request = parse(body.as_bytes(), &limits()).unwrap();
-        assert_eq!(request.policy, Policy::default());
-        assert_eq!(request.delay, Duration::ZERO);
-        let template = request.endpoint.template();
+        assert_eq!(request.envelope.policy, Policy::default());
+        assert_eq!(request.envelope.delay, Duration::ZERO);
+        let template = request.envelope.endpoint.template();
         assert_eq!(template.unmatched, Unmatched::Text("none".into()));
         assert_eq!((&template.headers[..], &template.reference), (&[][..], &None));
         assert_eq!(template.body, BodyTemplate::None);
@@ -284,7 +284,7 @@ fn every_field_of_the_policy_arrives() {
         "success":{"status":["200-204","404",302],"body_contains":"ok","body_excludes":"no"}"#,
     );
     let request = parse(body.as_bytes(), &limits()).unwrap();
-    assert_eq!(request.delay, MAX_DELAY);
+    assert_eq!(request.envelope.delay, MAX_DELAY);
     let policy = Policy {
         label: Some("bulk".into()),
         expires_in_ms: Some(3_600_000),
@@ -296,12 +296,12 @@ fn every_field_of_the_policy_arrives() {
             body_excludes: Some("no".into()),
         },
     };
-    assert_eq!(request.policy, policy);
-    assert_eq!(request.endpoint.template().reference.as_deref(), Some("r-{id}"));
-    assert_eq!(request.endpoint.template().unmatched, Unmatched::Text("u".into()));
+    assert_eq!(request.envelope.policy, policy);
+    assert_eq!(request.envelope.endpoint.template().reference.as_deref(), Some("r-{id}"));
+    assert_eq!(request.envelope.endpoint.template().unmatched, Unmatched::Text("u".into()));
     let reject = with(&format!(r#""method":"GET",{URL}"#), r#""unmatched":{"reject":true}"#);
     let request = parse(reject.as_bytes(), &limits()).unwrap();
-    assert_eq!(request.endpoint.template().unmatched, Unmatched::Reject);
+    assert_eq!(request.envelope.endpoint.template().unmatched, Unmatched::Reject);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn a_body_is_the_row_by_the_methods_that_send_one_or_what_is_given() {
     let check = |method: &str, body: &str, expect: BodyTemplate| {
         let request = with(&format!(r#""method":"{method}",{URL},"body":{body}"#), "");
         let request = parse(request.as_bytes(), &limits()).unwrap();
-        assert_eq!(request.endpoint.template().body, expect, "{method} {body}");
+        assert_eq!(request.envelope.endpoint.template().body, expect, "{method} {body}");
     };
     for method in ["POST", "PUT", "PATCH"] {
         check(method, "null", BodyTemplate::Row);
@@ -345,9 +345,52 @@ fn a_small_body_cannot_make_much_work() {
 }
 
 #[test]
+fn rows_are_bounded_by_what_they_come_to_and_not_by_what_they_may_come_to() {
+    let body = "{a}".repeat(100);
+    let endpoint = format!(
+        r#""method":"POST",{URL},"headers":{{"Content-Type":"application/x-www-form-urlencoded"}},"body":"{body}""#
+    );
+    let check = |value: &str, fits: bool| {
+        let rows = vec![format!(r#"{{"a":"{}"}}"#, value.repeat(30_000)); 40].join(",");
+        let body = format!(r#"{{"endpoint":{{{endpoint}}},"data":[{rows}]}}"#);
+        let request = parse(body.as_bytes(), &limits());
+        let faults = request.as_ref().map_or_else(|error| error.to_string(), |_| String::new());
+        assert_eq!(request.is_ok(), fits, "{faults}");
+        assert!(fits || faults.contains("256 MiB"), "{faults}");
+    };
+    check("x", true);
+    check("/", false);
+}
+
+#[test]
+fn an_envelope_is_known_by_all_of_its_text() {
+    let reader = RequestReader::new(limits());
+    let ask = |endpoint: &str, policy: &str| {
+        let request = reader.encode(with(endpoint, policy).as_bytes()).unwrap();
+        (request.envelope, request.rows)
+    };
+    let get = format!(r#""method":"GET",{URL}"#);
+    let (first, rows) = ask(&get, "");
+    let (again, same) = ask(&get, "");
+    assert!(Arc::ptr_eq(&first, &again) && rows == same);
+    let (other, _) = ask(&get, r#""delay":"1s""#);
+    assert_eq!((first.delay, other.delay), (Duration::ZERO, Duration::from_secs(1)));
+    let (post, _) = ask(&get.replace("GET", "POST"), "");
+    assert!(first.head != post.head && first.head == other.head);
+    for n in 0..1000 {
+        ask(&get, &format!(r#""lane":"{n}""#));
+        assert!(Arc::ptr_eq(&first, &ask(&get, "").0), "what is asked for is kept");
+    }
+    assert!(!Arc::ptr_eq(&other, &ask(&get, r#""delay":"1s""#).0), "what is not is forgotten");
+}
+
+#[test]
 fn a_row_that_is_the_body_keeps_its_text() {
     let row = r#"{ "n" : 1e400 , "deep":[[{"a":[]}]], "u":"\u00e9" }"#;
     let body = format!(r#"{{"endpoint":{{"method":"PUT",{URL}}},"data":[ {row} ]}}"#);
     let request = parse(body.as_bytes(), &limits()).unwrap();
-    assert_eq!(request.endpoint.fill(&request.rows[0]).unwrap().body.as_deref(), Some(row));
+    assert_eq!(
+        request.envelope.endpoint.fill(&request.rows[0]).unwrap().body.as_deref(),
+        Some(row)
+    );
 }

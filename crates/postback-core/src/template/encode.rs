@@ -62,6 +62,15 @@ impl Encoding {
         }
     }
 
+    /// How many bytes a byte may become.
+    pub(super) fn growth(self) -> usize {
+        match self {
+            Encoding::Raw => 1,
+            Encoding::Unreserved | Encoding::Reserved | Encoding::Form => 3,
+            Encoding::Json => 6,
+        }
+    }
+
     /// The first characters of a value. Where triplets pass, one that stands for a character counts as one, and none is
     /// split (RFC 6570, section 3.2.1).
     pub(super) fn prefix(self, text: &str, length: u16) -> &str {

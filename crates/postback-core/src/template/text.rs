@@ -21,6 +21,8 @@ pub struct TextTemplate {
     encoding: Encoding,
     /// What a result is likely to need, in bytes.
     likely: usize,
+    /// The bytes of the literal parts.
+    literal: usize,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,9 @@ impl TextTemplate {
     fn new(parts: Vec<Part>, encoding: Encoding) -> TextTemplate {
         let likely = |part: &Part| if let Part::Literal(text) = part { text.len() } else { 24 };
         let likely = parts.iter().map(likely).sum();
-        TextTemplate { parts, encoding, likely }
+        let literal = |part: &Part| if let Part::Literal(text) = part { text.len() } else { 0 };
+        let literal = parts.iter().map(literal).sum();
+        TextTemplate { parts, encoding, likely, literal }
     }
 
     /// The text that a row makes of it, at most `limit` bytes.
@@ -84,6 +88,27 @@ impl TextTemplate {
             }
         }
         Ok(out)
+    }
+
+    /// For a row that surely can be filled in, with no text that `is_bad`: the most bytes that it comes to. `None`
+    /// where there are lists or objects, too.
+    pub(crate) fn bound(&self, row: &Row<'_>, is_bad: impl Fn(&str) -> bool) -> Option<usize> {
+        let mut bound = self.literal;
+        for part in &self.parts {
+            let (value, quotes) = match part {
+                Part::Literal(_) => continue,
+                Part::Text(placeholder) => (placeholder.value(row), 0),
+                Part::Json(placeholder) => (placeholder.json(row), 2),
+            };
+            bound += match value {
+                None | Some(Value::Null) => "null".len(),
+                Some(Value::Text(text) | Value::Literal(text)) if !is_bad(text) => {
+                    quotes + self.encoding.growth() * text.len()
+                }
+                Some(_) => return None,
+            };
+        }
+        Some(bound)
     }
 
     /// The places of the names whose own text, filled in, is one that `is_bad` says it is.

@@ -9,7 +9,7 @@ use super::{
     encode::{key, push_literal},
     expand::{Expansion, Style},
 };
-use crate::value::Row;
+use crate::value::{Row, Value};
 
 #[cfg(test)]
 mod tests;
@@ -87,6 +87,10 @@ pub struct UrlTemplate {
     parts: Vec<Part>,
     /// What an expansion is likely to need, in bytes.
     likely: usize,
+    /// The most bytes that an expansion has beside its values.
+    fixed: usize,
+    /// So many parts stand before the first literal `?`.
+    before_query: usize,
 }
 
 #[derive(Debug)]
@@ -123,6 +127,32 @@ impl Expression {
             Ok((names.placeholder(name, modifier, fallback), key(name)))
         };
         Ok(Expression { operator, variables: list.split(',').map(read).collect::<Result<_, _>>()? })
+    }
+
+    /// The most bytes that its values come to, percent-encoded. `None` for lists and objects, and in a path where no
+    /// value is seen to keep its segment from being one of dots.
+    fn bound(&self, row: &Row<'_>, in_path: &mut bool) -> Option<usize> {
+        let (mut bound, mut is_empty) = (0, true);
+        for (placeholder, _) in &self.variables {
+            match placeholder.value(row) {
+                None => {}
+                Some(Value::Text(text) | Value::Literal(text)) => {
+                    let is_plain = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+                    if *in_path && self.operator == Operator::Simple && !is_plain {
+                        return None;
+                    }
+                    (bound, is_empty) = (bound + 3 * text.len(), false);
+                }
+                Some(_) => return None,
+            }
+        }
+        match self.operator {
+            Operator::Query if !is_empty => *in_path = false,
+            Operator::Simple if !is_empty => {}
+            _ if *in_path => return None,
+            _ => {}
+        }
+        Some(bound)
     }
 
     fn expand(&self, row: &Row<'_>, limit: usize, out: &mut String) -> Result<(), Misfit> {
@@ -173,7 +203,10 @@ impl UrlTemplate {
             at = open + 1 + end + 1;
         }
         let likely = parts.iter().map(Part::likely).sum();
-        Ok(UrlTemplate { parts, likely })
+        let fixed = parts.iter().map(Part::fixed).sum();
+        let query = |part: &Part| matches!(part, Part::Literal(text) if text.contains('?'));
+        let before_query = parts.iter().position(query).unwrap_or(parts.len());
+        Ok(UrlTemplate { parts, likely, fixed, before_query })
     }
 
     /// Appends the text that a row makes of it, as long as `out` stays within `limit` bytes. `mark` is told of each
@@ -213,12 +246,33 @@ impl UrlTemplate {
     /// Whether an expression stands before the first literal `?`: it may write into the path, or join what is around it
     /// by writing nothing.
     pub fn fills_path(&self) -> bool {
-        let query = |part: &&Part| !matches!(part, Part::Literal(text) if text.contains('?'));
-        self.parts.iter().take_while(query).any(|part| matches!(part, Part::Expression(_)))
+        self.parts[..self.before_query].iter().any(|part| matches!(part, Part::Expression(_)))
+    }
+
+    /// For a row that surely can be expanded, and makes no segment of dots: the most bytes that it comes to.
+    pub(crate) fn bound(&self, row: &Row<'_>) -> Option<usize> {
+        let (mut bound, mut in_path) = (self.fixed, true);
+        for (at, part) in self.parts.iter().enumerate() {
+            in_path &= at < self.before_query;
+            if let Part::Expression(expression) = part {
+                bound += expression.bound(row, &mut in_path)?;
+            }
+        }
+        Some(bound)
     }
 }
 
 impl Part {
+    fn fixed(&self) -> usize {
+        match self {
+            Part::Literal(text) => text.len(),
+            Part::Expression(expression) => {
+                // Before a value at most one character, its name, and one more.
+                expression.variables.iter().map(|(_, key)| key.len() + 2).sum()
+            }
+        }
+    }
+
     fn likely(&self) -> usize {
         match self {
             Part::Literal(text) => text.len(),

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow, bail};
 use postback_core::{
     batch::{Source, encode},
-    id::{LaneId, lane_name},
     queue::{Enqueue, Queue},
     request::{Limits, Request, RequestErrors, parse},
+    value::Row,
 };
 use serde_json::{json, value::RawValue};
 
@@ -87,11 +87,11 @@ fn request_text(args: &Args) -> anyhow::Result<String> {
     Ok(format!(r#"{{"endpoint":{endpoint},"data":[{row}],"policy":{policy}}}"#))
 }
 
-fn show(request: &Request<'_>, output: &mut Output) -> anyhow::Result<bool> {
+fn show(request: &Request<Vec<Row<'_>>>, output: &mut Output) -> anyhow::Result<bool> {
     let row = request.rows.first().context("the request has no row")?;
-    let filled = request.endpoint.fill(row)?;
-    let method = request.endpoint.template().method;
-    let url = request.endpoint.origin().url(&filled.target);
+    let filled = request.envelope.endpoint.fill(row)?;
+    let method = request.envelope.endpoint.template().method;
+    let url = request.envelope.endpoint.origin().url(&filled.target);
     if output.is_json() {
         let headers: serde_json::Map<_, _> =
             filled.headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
@@ -115,7 +115,11 @@ fn show(request: &Request<'_>, output: &mut Output) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-async fn store(queue: &Queue, request: &Request<'_>, output: &mut Output) -> anyhow::Result<bool> {
+async fn store(
+    queue: &Queue,
+    request: &Request<Vec<Row<'_>>>,
+    output: &mut Output,
+) -> anyhow::Result<bool> {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let source = Source {
         request_id: format!("{:032x}", fastrand::u128(..)),
@@ -124,13 +128,12 @@ async fn store(queue: &Queue, request: &Request<'_>, output: &mut Output) -> any
         first_row: 0,
         nginx_ms: None,
     };
-    let label = request.policy.label.as_deref();
-    let origin = request.endpoint.origin();
-    let batches = encode(request.endpoint.template(), &request.policy, &source, &request.rows);
+    let envelope = &request.envelope;
+    let batches = encode(envelope.endpoint.template(), &envelope.policy, &source, &request.rows);
     let enqueue = Enqueue {
-        lane: LaneId::of(origin, label),
-        name: &lane_name(origin, label),
-        delay: request.delay,
+        lane: envelope.lane,
+        name: &envelope.lane_name,
+        delay: envelope.delay,
         batches: &batches,
         max_backlog: 0,
     };
