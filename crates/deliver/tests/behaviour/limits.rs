@@ -235,7 +235,8 @@ async fn running_out_of_descriptors_is_no_attempt() {
     }
     // So few that not even what the process needs for itself leaves room.
     let log = deliver_with(&mut stack, 22);
-    let stats = stack.until(SOON, "delivery", |s| s.delivered + s.dead == 40).await;
+    // After each shortage nothing is sent for a second: a row or two of these a second.
+    let stats = stack.until(4 * SOON, "delivery", |s| s.delivered + s.dead == 40).await;
     let text = std::fs::read_to_string(log).unwrap();
     assert!(text.contains("no connection could be opened"), "there were enough: {text}");
     assert_eq!((stats.dead, stack.seen().len()), (0, 40), "{text}");
