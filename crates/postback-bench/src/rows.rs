@@ -1,6 +1,6 @@
 //! The rows of the measurements: generated from a seed, so that each run and each program sends the same ones.
 //!
-//! A row has eight short fields: a UUID, two integers, a URL and four words. [`Rows::query`] is the query that an endpoint
+//! A row has eight short fields: a UUID, two integers, a URL and four words. [`QUERY`] is the query that an endpoint
 //! makes of it, about 150 bytes of URL with scheme and host.
 
 use std::fmt::Write as _;
