@@ -149,7 +149,13 @@ class Browser:
 
     def screenshot(self, path):
         """Saves the whole page as PNG."""
-        size = self.devtools("Page.getLayoutMetrics")["cssContentSize"]
+        # A page that has loaded may not have been laid out yet: it has no size then.
+        until = time.monotonic() + 10
+        while True:
+            size = self.devtools("Page.getLayoutMetrics")["cssContentSize"]
+            if size["width"] > 0 or time.monotonic() > until:
+                break
+            time.sleep(0.02)
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 4000), "scale": 1}
         shot = self.devtools("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         with open(path, "wb") as file:
