@@ -9,6 +9,8 @@ pub(super) struct Counts {
     pub(super) connections: u64,
     pub(super) requests: u64,
     pub(super) failed: u64,
+    pub(super) delayed: u64,
+    pub(super) delayed_us: u64,
     pub(super) waits: u64,
     pub(super) p50_us: Option<u64>,
     pub(super) p99_us: Option<u64>,

@@ -6,15 +6,16 @@
 use std::{
     cell::RefCell,
     io::{self, Write as _},
+    net::SocketAddr,
     rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
 use memchr::memmem;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 use super::Options;
@@ -25,6 +26,8 @@ const ANSWER: &[u8] =
 const FAILURE: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain\r\ncontent-length: 7\r\n\r\nfailed\n";
 /// The longest head.
 const MAX_HEAD: usize = 64 * 1024;
+/// Connections that may wait to be accepted: thousands come at once, and one that finds no place comes again after a second.
+const BACKLOG: u32 = 4096;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -41,14 +44,16 @@ struct Counts {
     requests: u64,
     failed: u64,
     bytes: u64,
+    /// Answers that were delayed, and by how much together, microseconds.
+    delayed: u64,
+    delayed_us: u64,
     /// From the time in `at=` to the arrival here, of each request that has one.
     waits: Histogram,
 }
 
 /// Serves until killed; writes `listening on ADDR` first.
 pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(options.listen)
-        .await
+    let listener = listen(options.listen)
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     writeln!(io::stdout().lock(), "listening on {}", listener.local_addr()?)?;
     let lean = Rc::new(Lean {
@@ -70,6 +75,13 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 impl Lean {
     async fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
@@ -89,10 +101,14 @@ impl Lean {
                 stream.write_all(answer.as_bytes()).await?;
             } else {
                 let answer = self.counts.borrow_mut().note(&buffer[..head], self.fail_every);
-                if !self.delay.is_zero() {
+                if self.delay.is_zero() {
+                    stream.write_all(answer).await?;
+                } else {
+                    let came = Instant::now();
                     tokio::time::sleep(self.delay).await;
+                    stream.write_all(answer).await?;
+                    self.counts.borrow_mut().note_delay(came.elapsed());
                 }
-                stream.write_all(answer).await?;
             }
             buffer.drain(..head);
         }
@@ -116,12 +132,19 @@ impl Counts {
         ANSWER
     }
 
+    fn note_delay(&mut self, delay: Duration) {
+        self.delayed += 1;
+        self.delayed_us += delay.as_micros() as u64;
+    }
+
     fn json(&self) -> String {
         serde_json::json!({
             "connections": self.connections,
             "requests": self.requests,
             "failed": self.failed,
             "bytes": self.bytes,
+            "delayed": self.delayed,
+            "delayed_us": self.delayed_us,
             "waits": self.waits.count(),
             "p50_us": self.waits.per_mille(500),
             "p99_us": self.waits.per_mille(990),
