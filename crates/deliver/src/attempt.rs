@@ -118,7 +118,7 @@ impl Attempt<'_> {
             headers: &filled.headers,
             body,
             id: &self.id,
-            traceparent: &traceparent,
+            traceparent,
             timestamp,
             signature: worker.process.keys.sign(&self.id, timestamp, body.unwrap_or_default()),
         };

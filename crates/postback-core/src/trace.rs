@@ -32,13 +32,13 @@ pub fn traceparent(
     let flags = given.map_or(STARTED, |text| {
         FLAGS & u8::from_str_radix(&text[LENGTH - 2..], 16).unwrap_or_default()
     });
-    let mut out = String::with_capacity(LENGTH);
+    let mut out = Vec::with_capacity(LENGTH);
     match given {
-        Some(text) => out.push_str(&text[..HEAD]),
+        Some(text) => out.extend_from_slice(&text.as_bytes()[..HEAD]),
         None => {
-            out.push_str("00-");
-            push_trace_id(&mut out, request_id);
-            out.push('-');
+            out.extend_from_slice(b"00-");
+            push_trace_id(&mut out, request_id.as_bytes());
+            out.push(b'-');
         }
     }
     let span = Sha256::new()
@@ -47,27 +47,26 @@ pub fn traceparent(
         .chain_update(at_ms.to_be_bytes())
         .finalize();
     push_hex(&mut out, &span[..8]);
-    out.push('-');
+    out.push(b'-');
     push_hex(&mut out, &[flags]);
-    out
+    String::from_utf8(out).unwrap_or_default() // ASCII
 }
 
-fn push_trace_id(out: &mut String, request_id: &str) {
+fn push_trace_id(out: &mut Vec<u8>, request_id: &[u8]) {
     let is_one = request_id.len() == 32
-        && request_id.bytes().all(|b| b.is_ascii_hexdigit())
-        && request_id.bytes().any(|b| b != b'0');
+        && request_id.iter().all(u8::is_ascii_hexdigit)
+        && request_id.iter().any(|b| *b != b'0');
     if is_one {
-        out.extend(request_id.chars().map(|c| c.to_ascii_lowercase()));
+        out.extend(request_id.iter().map(u8::to_ascii_lowercase));
     } else {
         push_hex(out, &Sha256::digest(request_id)[..16]);
     }
 }
 
-fn push_hex(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)].into());
-        out.push(DIGITS[usize::from(byte & 15)].into());
-    }
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(
+        bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]),
+    );
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A filled postback as an HTTP request.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -39,7 +41,7 @@ pub(crate) struct Prepared<'a> {
     /// `webhook-id`: the postback's id, the same on every attempt.
     pub(crate) id: &'a str,
     /// `traceparent` (W3C Trace Context).
-    pub(crate) traceparent: &'a str,
+    pub(crate) traceparent: String,
     /// `webhook-timestamp`: the time of the attempt in seconds since 1970.
     pub(crate) timestamp: u64,
     /// `webhook-signature` (Standard Webhooks), if there is a key.
@@ -58,7 +60,8 @@ impl Prepared<'_> {
         let host = self.host.take().ok_or_else(|| {
             Failure::Blocked(format!("the host {} cannot be written", self.origin.host))
         })?;
-        let headers = self.headers(host).map_err(unwritable)?;
+        let traceparent = std::mem::take(&mut self.traceparent);
+        let headers = self.headers(host, traceparent).map_err(unwritable)?;
         let body = Bytes::copy_from_slice(self.body.unwrap_or_default().as_bytes());
         let request = Request::builder().method(method(self.method)).uri(self.target);
         let mut request = request.body(Full::new(body)).map_err(unwritable)?;
@@ -67,7 +70,11 @@ impl Prepared<'_> {
     }
 
     /// The user's headers between ours; of ours, only `User-Agent` is theirs to change.
-    fn headers(&self, host: HeaderValue) -> Result<HeaderMap, hyper::http::Error> {
+    fn headers(
+        &self,
+        host: HeaderValue,
+        traceparent: String,
+    ) -> Result<HeaderMap, hyper::http::Error> {
         let mut headers = HeaderMap::with_capacity(OWN_HEADERS + self.headers.len());
         headers.insert(HOST, host);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -76,11 +83,11 @@ impl Prepared<'_> {
                 .insert(HeaderName::try_from(*name)?, HeaderValue::from_bytes(value.as_bytes())?);
         }
         headers.insert(WEBHOOK_ID, self.id.try_into()?);
-        headers.insert(WEBHOOK_TIMESTAMP, self.timestamp.into());
+        headers.insert(WEBHOOK_TIMESTAMP, stamp(self.timestamp));
         if let Some(signature) = &self.signature {
             headers.insert(WEBHOOK_SIGNATURE, signature.try_into()?);
         }
-        headers.insert(TRACEPARENT, self.traceparent.try_into()?);
+        headers.insert(TRACEPARENT, traceparent.try_into()?);
         // hyper gives a length to bodies that are not empty; these methods have one even so (RFC 9110, 8.6).
         use endpoint::Method::{Patch, Post, Put};
         if matches!(self.method, Post | Put | Patch) && self.body.is_none_or(str::is_empty) {
@@ -88,6 +95,21 @@ impl Prepared<'_> {
         }
         Ok(headers)
     }
+}
+
+thread_local! {
+    /// The last time that was written, and how.
+    static STAMP: RefCell<(u64, HeaderValue)> = RefCell::new((0, 0.into()));
+}
+
+/// A time in seconds as a header's value, made once a second.
+fn stamp(seconds: u64) -> HeaderValue {
+    STAMP.with_borrow_mut(|(at, value)| {
+        if *at != seconds {
+            (*at, *value) = (seconds, seconds.into());
+        }
+        value.clone()
+    })
 }
 
 fn method(method: endpoint::Method) -> Method {
@@ -128,7 +150,7 @@ mod tests {
                 headers: &filled.headers,
                 body: None,
                 id: "id",
-                traceparent: "trace",
+                traceparent: "trace".into(),
                 timestamp: 0,
                 signature: None,
             };

@@ -31,7 +31,7 @@ fn get<'a>(origin: &'a Origin, target: &'a str) -> Prepared<'a> {
         headers: &[],
         body: None,
         id: "lane-batch-7",
-        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         timestamp: 1_700_000_000,
         signature: None,
     }

@@ -53,8 +53,8 @@ struct Counts {
 
 /// Serves until killed; writes `listening on ADDR` first.
 pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
-    let listener = listen(options.listen)
-        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener =
+        listen(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
     writeln!(io::stdout().lock(), "listening on {}", listener.local_addr()?)?;
     let lean = Rc::new(Lean {
         delay: options.delay,

@@ -232,7 +232,7 @@ fn a_request_arrives_at_the_address_and_with_the_host_that_another_parser_reads(
             headers: &[],
             body: None,
             id: "id",
-            traceparent: "trace",
+            traceparent: "trace".into(),
             timestamp: 0,
             signature: None,
         };
