@@ -3,7 +3,8 @@
 //!
 //! Group commit: while none of its kind is on its way to Redis, a request goes out at once, with those that came in
 //! the same turn of the event loop; an idle ingest answers as fast as without. Those that come meanwhile gather, and
-//! go out together when that commit has returned, when the window has passed, or when the batch is full.
+//! go out together when that commit has returned, when the window has passed, or when the batch is full. Behind the
+//! commit of a crowd they wait, within the window, until they are as many: its clients, answered, are about to ask again.
 //!
 //! Each worker thread gathers by itself, for its own connection to Redis. What is gathered with what is decided in
 //! `coalesce/groups.rs`.
@@ -25,7 +26,7 @@ use tokio::sync::oneshot;
 use self::groups::{Answer, Gathering, Groups, Key, Part};
 use crate::store::{NotStored, Store};
 
-/// The longest that a request waits for others while a commit of its kind is on its way, where no time is given.
+/// The longest that a request waits for others behind a commit of its kind, where no time is given.
 const WINDOW: Duration = Duration::from_millis(1);
 /// The longest window: a client hears within 2 s that Redis is away, of which Redis is given 1.8 s.
 const MAX_WINDOW: Duration = Duration::from_millis(100);

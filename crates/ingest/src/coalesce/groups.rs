@@ -19,6 +19,8 @@ use crate::store::NotStored;
 const MAX_WAITING: usize = 4096;
 /// So many bytes of their rows and heads may wait; further ones are stored alone.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+/// Behind a commit of so many requests the next one waits for as many again. With fewer it would wait for nothing too often.
+const CROWD: usize = 8;
 /// What a batch has beside its head and its parts: the number of its sources.
 const OTHER: usize = 2;
 
@@ -83,6 +85,8 @@ pub(super) struct Gathering {
     bytes: Cell<usize>,
     /// What it has of all that may wait: requests, bytes.
     waiting: Cell<(usize, usize)>,
+    /// It goes when it has so many requests; 0: when what is before it has landed.
+    awaited: Cell<usize>,
     /// Told when it need not wait any longer.
     pub(super) go: Notify,
 }
@@ -95,6 +99,7 @@ impl Gathering {
             rows: Cell::default(),
             bytes: Cell::default(),
             waiting: Cell::default(),
+            awaited: Cell::default(),
             go: Notify::new(),
         }
     }
@@ -102,6 +107,10 @@ impl Gathering {
     /// Whether requests of its kind are on their way.
     pub(super) fn is_behind_others(&self) -> bool {
         self.kind.flying.get() > 0
+    }
+
+    fn requests(&self) -> usize {
+        self.waiting.get().0
     }
 
     fn has_room(&self, rows: usize, bytes: usize) -> bool {
@@ -114,8 +123,17 @@ impl Gathering {
         self.bytes.update(|n| n + bytes);
         self.waiting.update(|(requests, bytes)| (requests + 1, bytes + held));
         self.parts.borrow_mut().push(part);
-        if self.rows.get() == MAX_ROWS {
+        if self.rows.get() == MAX_ROWS || self.requests() == self.awaited.get() {
             self.go.notify_one();
+        }
+    }
+
+    /// A commit before it has answered so many requests. Where they were many, about as many are on their way.
+    fn follow(&self, answered: usize) {
+        if answered < CROWD || self.requests() >= answered {
+            self.go.notify_one();
+        } else {
+            self.awaited.set(answered);
         }
     }
 
@@ -169,7 +187,8 @@ impl Groups {
         Ok(Some(new))
     }
 
-    /// A gathering has been stored or refused: those of its kind that came meanwhile may go.
+    /// A gathering has been stored or refused: those of its kind that came meanwhile may go, once they are a crowd too
+    /// where it was one.
     pub(super) fn landed(&mut self, gathering: &Gathering) {
         let (requests, bytes) = gathering.waiting.get();
         self.waiting = (self.waiting.0 - requests, self.waiting.1 - bytes);
@@ -179,7 +198,7 @@ impl Groups {
         if kind.all.get() == 0 {
             self.kinds.remove(&kind.key);
         } else if let Some(open) = &*kind.open.borrow() {
-            open.go.notify_one();
+            open.follow(requests);
         }
     }
 }
@@ -273,6 +292,30 @@ mod tests {
             all.0.landed(&gathering);
         }
         assert!(all.0.kinds.is_empty() && all.0.waiting == (0, 0));
+    }
+
+    #[test]
+    fn behind_a_crowd_as_many_gather_again() {
+        let check = |crowd: usize, meanwhile: usize, later: usize| {
+            let mut all = clients();
+            let first = all.join(&key("a"), 1, 1).unwrap();
+            (1..crowd).for_each(|_| assert!(all.join(&key("a"), 1, 1).is_none()));
+            assert_eq!(first.take().len(), crowd);
+            let second = all.join(&key("a"), 1, 1).unwrap();
+            (1..meanwhile).for_each(|_| assert!(all.join(&key("a"), 1, 1).is_none()));
+            all.0.landed(&first);
+            for n in 0..later {
+                assert!(!goes(&second), "{n} later of {later} behind {crowd}");
+                assert!(all.join(&key("a"), 1, 1).is_none());
+            }
+            assert!(goes(&second), "{crowd}, {meanwhile}, {later}");
+            assert_eq!(second.take().len(), meanwhile + later);
+        };
+        check(CROWD - 1, 1, 0);
+        check(CROWD, CROWD, 0);
+        check(CROWD, 1, CROWD - 1);
+        check(30, 20, 10);
+        check(30, 40, 0);
     }
 
     #[test]
