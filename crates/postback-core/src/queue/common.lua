@@ -41,12 +41,14 @@ end
 
 -- The head of `rows:<id>` as a table; a batch without one has `rows` pending rows.
 local function head_of(states, rows)
-  local none = { crashes = 0, pending = rows, delivered = 0, dead = 0, next = 0 }
-  if #states < HEAD_SIZE then return none end
-  local version, crashes, pending, delivered, dead, next = struct.unpack(HEAD, states)
-  -- Damaged, or of another version: the counters must not heed it. Without a row count (0) it is what a worker has just told.
-  if version ~= VERSION or rows > 0 and pending + delivered + dead > rows then return none end
-  return { crashes = crashes, pending = pending, delivered = delivered, dead = dead, next = next }
+  if #states >= HEAD_SIZE then
+    local version, crashes, pending, delivered, dead, next = struct.unpack(HEAD, states)
+    -- Damaged, or of another version: the counters must not heed it. Without a row count (0) it is what a worker has just told.
+    if version == VERSION and (rows == 0 or pending + delivered + dead <= rows) then
+      return { crashes = crashes, pending = pending, delivered = delivered, dead = dead, next = next }
+    end
+  end
+  return { crashes = 0, pending = rows, delivered = 0, dead = 0, next = 0 }
 end
 local function pack_head(head)
   return struct.pack(HEAD, VERSION, head.crashes, head.pending, head.delivered, head.dead, head.next)
