@@ -41,12 +41,14 @@ end
 
 -- The head of `rows:<id>` as a table; a batch without one has `rows` pending rows.
 local function head_of(states, rows)
-  local none = { crashes = 0, pending = rows, delivered = 0, dead = 0, next = 0 }
-  if #states < HEAD_SIZE then return none end
-  local version, crashes, pending, delivered, dead, next = struct.unpack(HEAD, states)
-  -- Damaged, or of another version: the counters must not heed it. Without a row count (0) it is what a worker has just told.
-  if version ~= VERSION or rows > 0 and pending + delivered + dead > rows then return none end
-  return { crashes = crashes, pending = pending, delivered = delivered, dead = dead, next = next }
+  if #states >= HEAD_SIZE then
+    local version, crashes, pending, delivered, dead, next = struct.unpack(HEAD, states)
+    -- Damaged, or of another version: the counters must not heed it. Without a row count (0) it is what a worker has just told.
+    if version == VERSION and (rows == 0 or pending + delivered + dead <= rows) then
+      return { crashes = crashes, pending = pending, delivered = delivered, dead = dead, next = next }
+    end
+  end
+  return { crashes = 0, pending = rows, delivered = 0, dead = 0, next = 0 }
 end
 local function pack_head(head)
   return struct.pack(HEAD, VERSION, head.crashes, head.pending, head.delivered, head.dead, head.next)
@@ -63,23 +65,26 @@ local function publish_wake()
 end
 
 -- Counts the change from `old` to `new`, stores or deletes, and keeps the `dead` index right.
--- The batch's place is the caller's business. `states` is the text that belongs to `new`. With a list `gone` the keys to
--- be deleted are added to it instead.
-local function store_states(id, old, old_size, new, states, gone)
+-- The batch's place is the caller's business. `states` is the text that belongs to `new`. With lists `gone` and `kept` the
+-- keys to be deleted, and those to be set with their texts, are added to them instead.
+local function store_states(id, old, old_size, new, states, gone, kept)
   count('pending', new.pending - old.pending)
   count('delivered', new.delivered - old.delivered)
-  count('dead', new.dead - old.dead)
-  local dropped = old.pending + old.delivered + old.dead - new.pending - new.delivered - new.dead
-  count('dropped', dropped)
-  count_minute('dropped', dropped)
   count_minute('delivered', new.delivered - old.delivered)
+  if new.dead ~= old.dead then count('dead', new.dead - old.dead) end
+  local dropped = old.pending + old.delivered + old.dead - new.pending - new.delivered - new.dead
+  if dropped ~= 0 then
+    count('dropped', dropped)
+    count_minute('dropped', dropped)
+  end
   if new.dead > old.dead then
     count('died', new.dead - old.dead)
     count_minute('dead', new.dead - old.dead)
   end
+  local rows_key = P .. 'rows:' .. id
   if new.pending == 0 and new.dead == 0 then
-    count('bytes', -redis.call('STRLEN', P .. 'batch:' .. id) - old_size)
-    local batch_key, rows_key = P .. 'batch:' .. id, P .. 'rows:' .. id
+    local batch_key = P .. 'batch:' .. id
+    count('bytes', -redis.call('STRLEN', batch_key) - old_size)
     if gone then
       gone[#gone + 1], gone[#gone + 2] = batch_key, rows_key
     else
@@ -87,7 +92,11 @@ local function store_states(id, old, old_size, new, states, gone)
     end
   else
     count('bytes', #states - old_size)
-    redis.call('SET', P .. 'rows:' .. id, states)
+    if kept then
+      kept[#kept + 1], kept[#kept + 2] = rows_key, states
+    else
+      redis.call('SET', rows_key, states)
+    end
   end
   if new.dead > 0 and old.dead == 0 then
     redis.call('ZADD', P .. 'dead', now, id)

@@ -59,33 +59,34 @@ for i = 8 + 3 * wants, #ARGV, 2 do
 end
 local limited = redis.call('EXISTS', P .. 'limits') == 1
 local parked = redis.call('EXISTS', P .. 'breakers') == 1
-local out, rows, batches, bytes, alone = {}, 0, 0, 0, false
+local out, rows, batches, bytes, alone, largest = {}, 0, 0, 0, false, 1
 
--- The first `n` batches of a lane: ids, batches, states.
-local function first_of(list, n)
-  local ids = redis.call('LRANGE', list, 0, n - 1)
-  if #ids == 0 then return ids end
+-- Batches and then their states, by one command.
+local function read(ids, n)
+  if n == 0 then return {} end
   local keys = {}
-  for i, id in ipairs(ids) do keys[i], keys[#ids + i] = P .. 'batch:' .. id, P .. 'rows:' .. id end
-  return ids, redis.call('MGET', unpack(keys))
+  for i = 1, n do keys[i], keys[n + i] = P .. 'batch:' .. ids[i], P .. 'rows:' .. ids[i] end
+  return redis.call('MGET', unpack(keys))
 end
 
--- Hands out up to `most` rows of a lane; returns how many, and whether the list ran empty. What it read ahead and needs
--- no more stays in the list: it reads as many batches as it will need if they are as large as the last one.
+-- Hands out up to `most` rows of a lane; returns how many, and whether the list ran empty. `ids` are its first ones, of
+-- which one has been read. Further ones are read as many at a time as will be needed if they are as large as the last
+-- one, and of ids one more, which tells whether the list goes on. What is not needed stays in the list.
 local AHEAD, AHEAD_BYTES = 64, 1024 * 1024
-local function take(lane, most, kind)
-  local list, taken, ahead = P .. 'lane:' .. lane, 0, 1
-  while taken < most and batches < want_batches and bytes < MOST_BYTES and not alone do
-    local ids, found = first_of(list, ahead)
-    local mine, over, last, size = {}, 0, 1, 1 -- handed out, to be taken off the list, rows and bytes of the last one
-    for i, id in ipairs(ids) do
-      local batch, states = found[i], found[#ids + i] or ''
+local mine, done = {}, {} -- ids handed out, lists that ran empty: written once, at the end
+local function take(lane, most, kind, ids, found)
+  local list, taken, off, n = P .. 'lane:' .. lane, 0, 0, 1
+  while true do
+    local over, last, size, stop = 0, 1, 1, false -- rows and bytes of the last one
+    n = math.min(n, #ids)
+    for i = 1, n do
+      local id, batch, states = ids[i], found[i], found[n + i] or ''
       if batch then
         local head = head_of(states, row_count(batch))
         -- What crashed two workers goes to one that holds nothing else.
         if head.crashes >= 2 and (held > 0 or batches > 0) then
           redis.call('SET', P .. 'alone', id, 'PX', SUSPECT)
-          alone = true
+          alone, stop = true, true
           break
         end
         alone = head.crashes >= 2
@@ -95,21 +96,28 @@ local function take(lane, most, kind)
         taken, batches, bytes = taken + head.pending, batches + 1, bytes + #batch
       end
       over = i
-      if kind == 1 and batch then break end
-      if taken >= most or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
+      stop = taken >= most or batches >= want_batches or bytes >= MOST_BYTES or alone or (kind == 1 and batch)
+      if stop then break end
     end
-    if over > 0 then redis.call('LPOP', list, over) end
-    if #mine > 0 then redis.call('SADD', P .. 'held:' .. worker, unpack(mine)) end
-    if #ids < ahead and over == #ids then return taken, true end
-    if kind == 1 and #mine > 0 then break end
+    off = off + over
+    largest = math.max(largest, size)
+    if over == #ids then
+      if off > 0 then done[#done + 1] = list end
+      return taken, true
+    end
+    if stop then
+      if off > 0 then redis.call('LPOP', list, off) end
+      return taken, false
+    end
     local fitting = math.min(math.floor((most - taken) / last), math.floor(AHEAD_BYTES / size))
-    ahead = math.max(1, math.min(AHEAD, want_batches - batches, fitting))
+    n = math.max(1, math.min(AHEAD, want_batches - batches, fitting))
+    ids = redis.call('LRANGE', list, off, off + n)
+    found = read(ids, math.min(n, #ids))
   end
-  return taken, redis.call('EXISTS', list) == 0
 end
 
 local emptied, unnamed, served = {}, {}, {} -- written once, at the end
-local function serve(lane, share)
+local function serve(lane, share, first)
   local rate = limited and rate_of(lane)
   if rate == 0 then
     served[#served + 1], served[#served + 2] = now + PARK, lane -- a change of its limit sets it to now
@@ -117,7 +125,7 @@ local function serve(lane, share)
   end
   local probe = parked and redis.call('HEXISTS', P .. 'breakers', lane) == 1
   local most = rate and math.max(1, math.min(share, math.floor(rate * HORIZON / 1000))) or share
-  local taken, empty = take(lane, probe and 1 or most, probe and 1 or rate and 2 or 0)
+  local taken, empty = take(lane, probe and 1 or most, probe and 1 or rate and 2 or 0, first.ids, first)
   rows = rows + taken
   -- What waits for a worker that holds nothing stays the first to be served.
   if alone and taken == 0 then return end
@@ -134,9 +142,11 @@ end
 local lanes = {}
 if not only then
   lanes = redis.call('ZRANGEBYSCORE', P .. 'lanes', '-inf', now, 'LIMIT', 0, 128 + full)
-else
-  for lane in pairs(room) do
-    if tonumber(redis.call('ZSCORE', P .. 'lanes', lane) or now + 1) <= now then lanes[#lanes + 1] = lane end
+elseif next(room) then
+  local named = {}
+  for lane in pairs(room) do named[#named + 1] = lane end
+  for i, score in ipairs(redis.call('ZMSCORE', P .. 'lanes', unpack(named))) do
+    if tonumber(score or now + 1) <= now then lanes[#lanes + 1] = named[i] end
   end
 end
 local open = 0
@@ -144,11 +154,37 @@ for i = 1, #lanes do
   if room[lanes[i]] ~= 0 then open = open + 1 end
 end
 local share = math.min(most_of_lane, math.max(1, math.floor(want_rows / math.max(1, open))))
+
+-- The first batches of the lanes from this one on, as many as will be needed if they are as those so far.
+local firsts, lanes_served = {}, 0
+local function look_ahead(from)
+  local fitting = math.min(AHEAD, want_batches - batches, math.floor(AHEAD_BYTES / largest))
+  if lanes_served == 0 then fitting = math.min(fitting, 2) end
+  if rows > 0 then fitting = math.min(fitting, math.ceil((want_rows - rows) * lanes_served / rows)) end
+  local ids, whose = {}, {}
+  for i = from, #lanes do
+    if room[lanes[i]] ~= 0 then
+      local first = redis.call('LRANGE', P .. 'lane:' .. lanes[i], 0, 1)
+      firsts[i] = { ids = first }
+      if first[1] then ids[#ids + 1], whose[#whose + 1] = first[1], firsts[i] end
+      if #ids >= fitting then break end
+    end
+  end
+  for i, found in ipairs(read(ids, #ids)) do
+    if i <= #ids then whose[i][1] = found else whose[i - #ids][2] = found end
+  end
+end
 for i = 1, #lanes do
   if rows >= want_rows or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
-  if room[lanes[i]] ~= 0 then serve(lanes[i], math.min(share, room[lanes[i]] or share)) end
+  if room[lanes[i]] ~= 0 then
+    if not firsts[i] then look_ahead(i) end
+    serve(lanes[i], math.min(share, room[lanes[i]] or share), firsts[i])
+    lanes_served = lanes_served + 1
+  end
 end
 
+if #mine > 0 then redis.call('SADD', P .. 'held:' .. worker, unpack(mine)) end
+if #done > 0 then redis.call('DEL', unpack(done)) end
 if #emptied > 0 then redis.call('ZREM', P .. 'lanes', unpack(emptied)) end
 if #served > 0 then redis.call('ZADD', P .. 'lanes', unpack(served)) end
 -- Names are for the pages: of very many, those of lanes without rows are forgotten.

@@ -32,14 +32,14 @@ local function resolve_waits(states)
   return pack_head(head) .. table.concat(parts), head
 end
 
-local left, gone = {}, {} -- batches that leave the worker, keys of those that are done
+local left, gone, kept = {}, {}, {} -- batches that leave the worker, keys of those that are done, states of the others
 local function settle_batch(id, before, rows, flags, states)
   local old = head_of(before, rows)
   local new = old
   if states ~= '' then
     new = head_of(states, rows)
     if flags >= 2 then states, new = resolve_waits(states) end
-    store_states(id, old, #before, new, states, gone)
+    store_states(id, old, #before, new, states, gone, kept)
   end
   if flags % 2 == 1 or new.pending == 0 then
     left[#left + 1] = id
@@ -104,6 +104,7 @@ if not late and #ids > 0 then
     if is_mine[i] == 1 then settle_batch(id, before[i] or '', unpack(batches[i])) end
   end
   if #left > 0 then redis.call('SREM', held, unpack(left)) end
+  if #kept > 0 then redis.call('MSET', unpack(kept)) end
   if #gone > 0 then redis.call('DEL', unpack(gone)) end
 end
 for _ = 1, tonumber(arg()) do
