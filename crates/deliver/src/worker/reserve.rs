@@ -29,15 +29,9 @@ use crate::{
 const BATCHES: usize = 200;
 /// The most lanes for which slots, or rows of them alone, are asked at a time.
 const MOST_WANTS: usize = 200;
-/// Polls back off from the first to the second, in these steps: who was woken in vain, as most are of many processes, asks
-/// three times more, not ten.
+/// Polls back off from the first to the second.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
-const STEP: u32 = 10;
-/// Woken so often in a row in vain, a worker lets those go first that were not, for so long: one process takes what
-/// trickles in, over the connections that it has, and 16 do not crowd it out of two cores.
-const IN_VAIN: u32 = 3;
-const COURTESY: Duration = Duration::from_millis(2);
 /// After so long without a wake-up they are listened for on another connection.
 const QUIET: Duration = Duration::from_secs(30);
 /// A busy worker asks at least so often, to see that the fleet is paused.
@@ -70,21 +64,16 @@ impl Brought {
 
 impl Worker {
     pub(super) async fn reserve_loop(self: Rc<Self>) {
-        let (mut pause, mut woken, mut in_vain) = (SHORTEST, false, 0);
+        let mut pause = SHORTEST;
         while !self.process.stopping.get() {
             if self.adopt.take() {
                 self.adopt_unknown().await;
-            }
-            if woken && in_vain >= IN_VAIN {
-                sleep(COURTESY).await;
             }
             let order = self.order();
             let rows = order.rows;
             let wait = if self.may_send(Instant::now()) {
                 let brought = self.reserve(order).await;
-                in_vain = if brought.any { 0 } else { in_vain + u32::from(woken) };
-                woken = false;
-                pause = if brought.any { SHORTEST } else { (STEP * pause).min(LONGEST) };
+                pause = if brought.any { SHORTEST } else { (2 * pause).min(LONGEST) };
                 if brought.any {
                     continue;
                 }
@@ -94,11 +83,10 @@ impl Worker {
             } else {
                 LOOK
             };
-            let told = timeout(wait, self.hungry.notified()).await.is_ok();
-            woken = self.woken.take();
-            if told || woken {
+            if timeout(wait, self.hungry.notified()).await.is_ok() || self.woken.get() {
                 pause = SHORTEST;
             }
+            self.woken.set(false);
         }
         // What a lost answer brought goes back as well.
         while self.adopt.take() {
