@@ -136,6 +136,10 @@ impl Committer {
         if self.gathering.is_behind_others() {
             // Over in time or sooner: either way it is to go.
             _ = tokio::time::timeout(window, self.gathering.go.notified()).await;
+            if self.gathering.awaits_others() {
+                let wait = window.min(WINDOW);
+                _ = tokio::time::timeout(wait, self.gathering.go.notified()).await;
+            }
         }
         let parts = self.gathering.take();
         let requests: Vec<_> = parts.iter().map(|part| (&part.source, &part.rows)).collect();

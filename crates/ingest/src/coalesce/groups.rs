@@ -85,7 +85,7 @@ pub(super) struct Gathering {
     bytes: Cell<usize>,
     /// What it has of all that may wait: requests, bytes.
     waiting: Cell<(usize, usize)>,
-    /// It goes when it has so many requests; 0: when what is before it has landed.
+    /// After what is before it has landed it waits a moment for so many requests.
     awaited: Cell<usize>,
     /// Told when it need not wait any longer.
     pub(super) go: Notify,
@@ -130,11 +130,13 @@ impl Gathering {
 
     /// A commit before it has answered so many requests. Where they were many, about as many are on their way.
     fn follow(&self, answered: usize) {
-        if answered < CROWD || self.requests() >= answered {
-            self.go.notify_one();
-        } else {
-            self.awaited.set(answered);
-        }
+        self.awaited.set(if answered < CROWD { 0 } else { answered });
+        self.go.notify_one();
+    }
+
+    /// Whether it has been told to go by a crowd before it alone, and others are about to come.
+    pub(super) fn awaits_others(&self) -> bool {
+        self.requests() < self.awaited.get() && self.rows.get() < MAX_ROWS
     }
 
     /// Sends it on its way: nobody joins it any more. Requests whose clients have gone away are left out.
@@ -248,13 +250,14 @@ mod tests {
         Key::new(&head(host), Duration::ZERO)
     }
 
-    /// Whether it has been told to go.
+    /// Whether it has been told to go, and waits for nobody.
     fn goes(gathering: &Gathering) -> bool {
         use std::{
             pin::pin,
             task::{Context, Waker},
         };
-        pin!(gathering.go.notified()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        let told = pin!(gathering.go.notified()).poll(&mut Context::from_waker(Waker::noop()));
+        told.is_ready() && !gathering.awaits_others()
     }
 
     /// Puts in requests and keeps their clients waiting.

@@ -59,8 +59,19 @@ for i = 8 + 3 * wants, #ARGV, 2 do
 end
 local limited = redis.call('EXISTS', P .. 'limits') == 1
 local parked = redis.call('EXISTS', P .. 'breakers') == 1
-local out, rows, batches, bytes, alone, largest = {}, 0, 0, 0, false, 1
+local out, rows, batches, bytes, alone = {}, 0, 0, 0, false
 
+-- How many of the first `n` of these batches are read together: one, and what fits beside it into a megabyte.
+local AHEAD, AHEAD_BYTES = 64, 1024 * 1024
+local function affordable(ids, n)
+  if n <= 1 then return n end
+  local size = 0
+  for i = 1, n do
+    size = size + redis.call('STRLEN', P .. 'batch:' .. ids[i])
+    if size > AHEAD_BYTES then return math.max(1, i - 1) end
+  end
+  return n
+end
 -- Batches and then their states, by one command.
 local function read(ids, n)
   if n == 0 then return {} end
@@ -70,15 +81,14 @@ local function read(ids, n)
 end
 
 -- Hands out up to `most` rows of a lane; returns how many, and whether the list ran empty. `ids` are its first ones, of
--- which one has been read. Further ones are read as many at a time as will be needed if they are as large as the last
--- one, and of ids one more, which tells whether the list goes on. What is not needed stays in the list.
-local AHEAD, AHEAD_BYTES = 64, 1024 * 1024
-local mine, done = {}, {} -- ids handed out, lists that ran empty: written once, at the end
+-- which one has been read. Further ones are read as many at a time as will be needed if they have as many rows as the
+-- last one, and of ids one more, which tells whether the list goes on. What is not needed stays in the list.
+-- Ids handed out, lists that ran empty, others and how much is off them: written at the end, in this order.
+local mine, done, begun = {}, {}, {}
 local function take(lane, most, kind, ids, found)
-  local list, taken, off, n = P .. 'lane:' .. lane, 0, 0, 1
+  local list, taken, off, n = P .. 'lane:' .. lane, 0, 0, math.min(1, #ids)
   while true do
-    local over, last, size, stop = 0, 1, 1, false -- rows and bytes of the last one
-    n = math.min(n, #ids)
+    local over, last, stop = 0, 1, false -- rows of the last one
     for i = 1, n do
       local id, batch, states = ids[i], found[i], found[n + i] or ''
       if batch then
@@ -91,7 +101,7 @@ local function take(lane, most, kind, ids, found)
         end
         alone = head.crashes >= 2
         if alone then redis.call('DEL', P .. 'alone') end
-        mine[#mine + 1], last, size = id, math.max(1, head.pending), #batch
+        mine[#mine + 1], last = id, math.max(1, head.pending)
         for _, part in ipairs({ id, batch, states, kind }) do out[#out + 1] = part end
         taken, batches, bytes = taken + head.pending, batches + 1, bytes + #batch
       end
@@ -100,19 +110,18 @@ local function take(lane, most, kind, ids, found)
       if stop then break end
     end
     off = off + over
-    largest = math.max(largest, size)
     if over == #ids then
       if off > 0 then done[#done + 1] = list end
       return taken, true
     end
     if stop then
-      if off > 0 then redis.call('LPOP', list, off) end
+      if off > 0 then begun[#begun + 1] = { list, off } end
       return taken, false
     end
-    local fitting = math.min(math.floor((most - taken) / last), math.floor(AHEAD_BYTES / size))
-    n = math.max(1, math.min(AHEAD, want_batches - batches, fitting))
+    n = math.max(1, math.min(AHEAD, want_batches - batches, math.floor((most - taken) / last)))
     ids = redis.call('LRANGE', list, off, off + n)
-    found = read(ids, math.min(n, #ids))
+    n = affordable(ids, math.min(n, #ids))
+    found = read(ids, n)
   end
 end
 
@@ -158,7 +167,7 @@ local share = math.min(most_of_lane, math.max(1, math.floor(want_rows / math.max
 -- The first batches of the lanes from this one on, as many as will be needed if they are as those so far.
 local firsts, lanes_served = {}, 0
 local function look_ahead(from)
-  local fitting = math.min(AHEAD, want_batches - batches, math.floor(AHEAD_BYTES / largest))
+  local fitting = math.min(AHEAD, want_batches - batches)
   if lanes_served == 0 then fitting = math.min(fitting, 2) end
   if rows > 0 then fitting = math.min(fitting, math.ceil((want_rows - rows) * lanes_served / rows)) end
   local ids, whose = {}, {}
@@ -170,14 +179,16 @@ local function look_ahead(from)
       if #ids >= fitting then break end
     end
   end
-  for i, found in ipairs(read(ids, #ids)) do
-    if i <= #ids then whose[i][1] = found else whose[i - #ids][2] = found end
+  local n = affordable(ids, #ids)
+  for i = n + 1, #ids do whose[i].ids = nil end -- looked at again when it is their turn
+  for i, found in ipairs(read(ids, n)) do
+    if i <= n then whose[i][1] = found else whose[i - n][2] = found end
   end
 end
 for i = 1, #lanes do
   if rows >= want_rows or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
   if room[lanes[i]] ~= 0 then
-    if not firsts[i] then look_ahead(i) end
+    if not (firsts[i] and firsts[i].ids) then look_ahead(i) end
     serve(lanes[i], math.min(share, room[lanes[i]] or share), firsts[i])
     lanes_served = lanes_served + 1
   end
@@ -185,6 +196,7 @@ end
 
 if #mine > 0 then redis.call('SADD', P .. 'held:' .. worker, unpack(mine)) end
 if #done > 0 then redis.call('DEL', unpack(done)) end
+for _, lane in ipairs(begun) do redis.call('LPOP', lane[1], lane[2]) end
 if #emptied > 0 then redis.call('ZREM', P .. 'lanes', unpack(emptied)) end
 if #served > 0 then redis.call('ZADD', P .. 'lanes', unpack(served)) end
 -- Names are for the pages: of very many, those of lanes without rows are forgotten.
