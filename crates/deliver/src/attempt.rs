@@ -127,7 +127,7 @@ impl Attempt<'_> {
             time: time.map_or(worker.process.config.timeout, Duration::from_millis),
             kept: if batch.policy.success.has_body_rule() { MAX_BODY } else { record::BODY },
         };
-        let may = |now| worker.may_send_of(&item.held, now);
+        let may = |now| worker.may_write_of(&item.held, now);
         tokio::select! {
             biased;
             sent = send(connection, &worker.process.dialer, request, bounds, may) => return Some(sent),

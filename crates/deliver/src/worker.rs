@@ -37,9 +37,6 @@ mod trim;
 
 use self::{clock::Clock, settle::Unsettled};
 
-/// No new send later than this after the last beat that succeeded (half a lease).
-const SEND_AFTER_BEAT: Duration = Duration::from_secs(15);
-
 /// How long nothing new is sent after a shortage of descriptors or memory on this box.
 const REST: Duration = Duration::from_secs(1);
 
@@ -166,26 +163,6 @@ impl Worker {
         tokio::task::spawn_local(self.clone().wakeup_loop());
         tokio::task::spawn_local(self.clone().settle_loop());
         tokio::task::spawn_local(self.clone().trim_loop());
-    }
-
-    /// Whether a request may go out: the lease is fresh, and Redis takes our outcomes.
-    pub(crate) fn may_send(&self, now: Instant) -> bool {
-        !self.process.stopping.get()
-            && !self.resting.get()
-            && self.beat_at.get().is_some_and(|at| now.duration_since(at) < SEND_AFTER_BEAT)
-            && !self.unsettled.is_overdue(now)
-    }
-
-    /// Whether a request of this batch may go out: it was not taken over meanwhile.
-    pub(crate) fn may_send_of(&self, held: &Held, now: Instant) -> bool {
-        held.session == self.session.get() && self.may_send(now)
-    }
-
-    /// Redis does not know of this worker's lease, whatever our clock says of it (which stands still while the machine
-    /// is suspended): nothing is sent until a beat has cleared it up.
-    fn doubt_lease(&self) {
-        self.beat_at.set(None);
-        self.doubt.notify_one();
     }
 
     /// Redis's time now, as far as its replies told it; milliseconds since 1970.

@@ -1,11 +1,14 @@
-//! The lease: renewed every 5 s; what follows when it was lost.
+//! The lease: renewed every 5 s; what may be sent under it; what follows when it was lost.
 
 use std::{rc::Rc, time::Duration};
 
 use postback_core::queue::{BEAT_EVERY, Beat, LEASE, Which};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Worker, new_name};
+use super::{Held, Worker, new_name};
+
+/// No new send later than this after the last beat that succeeded (half a lease).
+const SEND_AFTER_BEAT: Duration = Duration::from_secs(15);
 
 /// A beat that failed is tried again after this.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -17,6 +20,36 @@ const FENCE: Duration = Duration::from_millis(500);
 const TOLD_LANES: usize = 20;
 
 impl Worker {
+    /// Whether a request may be begun: it may go out, and there was no shortage just now.
+    pub(crate) fn may_send(&self, now: Instant) -> bool {
+        !self.resting.get() && self.may_write(now)
+    }
+
+    /// Whether a request may go out: the lease is fresh, and Redis takes our outcomes.
+    fn may_write(&self, now: Instant) -> bool {
+        !self.process.stopping.get()
+            && self.beat_at.get().is_some_and(|at| now.duration_since(at) < SEND_AFTER_BEAT)
+            && !self.unsettled.is_overdue(now)
+    }
+
+    /// Whether a request of this batch may be begun: it was not taken over meanwhile.
+    pub(crate) fn may_send_of(&self, held: &Held, now: Instant) -> bool {
+        held.session == self.session.get() && self.may_send(now)
+    }
+
+    /// Whether a begun request of this batch may go out. A shortage does not stop one that has its connection: of many
+    /// that are begun at once the first without one would stop all of them, time and again.
+    pub(crate) fn may_write_of(&self, held: &Held, now: Instant) -> bool {
+        held.session == self.session.get() && self.may_write(now)
+    }
+
+    /// Redis does not know of this worker's lease, whatever our clock says of it (which stands still while the machine
+    /// is suspended): nothing is sent until a beat has cleared it up.
+    pub(super) fn doubt_lease(&self) {
+        self.beat_at.set(None);
+        self.doubt.notify_one();
+    }
+
     pub(super) async fn beat_loop(self: Rc<Self>) {
         let mut which = Which::First;
         loop {
