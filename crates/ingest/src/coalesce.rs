@@ -3,8 +3,8 @@
 //!
 //! Group commit: while none of its kind is on its way to Redis, a request goes out at once, with those that came in
 //! the same turn of the event loop; an idle ingest answers as fast as without. Those that come meanwhile gather, and
-//! go out together when that commit has returned, when the window has passed, or when the batch is full. Behind the
-//! commit of a crowd they wait, within the window, until they are as many: its clients, answered, are about to ask again.
+//! go out together when that commit has returned, when the window has passed, or when the batch is full. After the
+//! commit of a crowd they wait, for 1 ms at most, until they are as many: its clients, answered, are about to ask again.
 //!
 //! Each worker thread gathers by itself, for its own connection to Redis. What is gathered with what is decided in
 //! `coalesce/groups.rs`.
