@@ -50,8 +50,11 @@ const SURPLUS: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// So many lanes that wait for a slot are looked at when one is free; the others have their turn at the next.
 const MOST_STARVED: usize = 16;
-/// So many rounds of requests of a busy lane wait in its queue.
+/// So many rounds of requests of a busy lane may wait in its queue; of one whose partner is quick as many as are sent
+/// so soon, up to the most.
 pub(crate) const ROUNDS: usize = 4;
+const MOST_ROUNDS: usize = 16;
+const SOON: Duration = Duration::from_millis(20);
 
 pub(crate) struct Lane {
     pub(crate) id: LaneId,
@@ -67,8 +70,10 @@ pub(crate) struct Lane {
     idle: RefCell<Vec<oneshot::Sender<Item>>>,
     starved: Cell<bool>,
     known: Cell<Known>,
-    /// Whether fewer rows were asked for than of any lane.
-    short: Cell<bool>,
+    /// How many rounds of requests may wait while it is busy.
+    rounds: Cell<usize>,
+    /// Whether it asks for rows once it has room for as many as wait.
+    asks: Cell<bool>,
     /// The lane's rate; `None`: no limit.
     pace: RefCell<Option<Pace>>,
     /// Whether the lane wakes up for its next slot.
@@ -90,7 +95,8 @@ impl Lane {
             idle: RefCell::default(),
             starved: Cell::new(false),
             known: Cell::default(),
-            short: Cell::new(false),
+            rounds: Cell::new(ROUNDS),
+            asks: Cell::new(false),
             pace: RefCell::default(),
             timer: Cell::new(false),
         })
@@ -123,25 +129,37 @@ impl Lane {
         self.known.get() == Known::Prompt && self.queued() == 0 && !self.is_busy(&worker.process)
     }
 
-    /// How many rows may wait here: as many as can be sent soon, which for a busy lane are four rounds of requests.
+    /// Notes how long an attempt took, connecting included.
+    fn note_time(&self, took: Duration) {
+        self.known.set(Known::by(took));
+        let rounds = SOON.as_micros() / took.as_micros().max(1);
+        self.rounds.set((rounds as usize).clamp(ROUNDS, MOST_ROUNDS));
+    }
+
+    /// How many rows may wait here: as many as can be sent soon, which for a busy lane are some rounds of requests.
     fn limit(&self, worker: &Worker) -> usize {
-        let rounds = if self.is_busy(&worker.process) {
-            ROUNDS * self.in_flight.get().max(1)
+        let limit = if self.is_busy(&worker.process) {
+            self.rounds.get() * self.in_flight.get().max(1)
         } else {
             worker.lane_limit()
         };
-        let limit = rounds.min(worker.lane_limit());
         self.pace.borrow().as_ref().map_or(limit, |pace| limit.min(pace.soon()))
     }
 
-    /// How many more rows may come, where they are fewer than of any lane. It asks for more when there is room.
+    /// How many more rows may come, where they are not as many as of any lane. If fewer, it asks when there is room.
     pub(crate) fn room(&self, worker: &Worker) -> Option<usize> {
         let limit = self.limit(worker);
         let closed = worker.is_loaded() && self.is_busy(&worker.process);
         let room = if closed { 0 } else { limit.saturating_sub(self.queued()) };
-        let is_less = room < worker.lane_limit();
-        self.short.set(is_less);
-        is_less.then_some(room)
+        self.asks.set(room < worker.lane_limit());
+        (room != worker.lane_limit()).then_some(room)
+    }
+
+    /// Whether it has room for as many rows as wait. If not, it asks for more once it has.
+    pub(crate) fn is_short(&self, worker: &Worker) -> bool {
+        let is_short = self.queued() <= self.limit(worker) / 2;
+        self.asks.set(self.asks.get() || !is_short);
+        is_short
     }
 
     /// Changes the queue, the pace or what is in flight, and keeps the worker's count right. Only rows that wait for a
@@ -272,8 +290,8 @@ impl Lane {
             self.queue.borrow_mut().pop_front()
         })?;
         process.take_slot();
-        if self.short.get() && self.queued() <= self.limit(worker) / 2 {
-            self.short.set(false);
+        if self.asks.get() && self.is_short(worker) {
+            self.asks.set(false);
             worker.ask_for_rows();
         }
         Some(item)
@@ -339,7 +357,7 @@ async fn serve(worker: Rc<Worker>, lane: Rc<Lane>, first: Item) {
             cut.set(worker.cut.notified());
         }
         let ended = attempt::run(&worker, &lane, item, &mut connection, cut.as_mut(), began).await;
-        lane.known.set(Known::by(ended - began));
+        lane.note_time(ended - began);
         lane.release(&worker);
         let next = lane.next(&worker, ended);
         began = ended;

@@ -6,12 +6,15 @@
 //! go out together when that commit has returned, when the window has passed, or when the batch is full. After the
 //! commit of a crowd they wait, for 1 ms at most, until they are as many: its clients, answered, are about to ask again.
 //!
-//! Each worker thread gathers by itself, for its own connection to Redis. What is gathered with what is decided in
-//! `coalesce/groups.rs`.
+//! All worker threads gather together; the one whose request is the first of a batch stores it over its own connection to
+//! Redis. What is gathered with what is decided in `coalesce/groups.rs`.
 
 mod groups;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use actix_web::{rt, web};
 use postback_core::{
@@ -21,9 +24,9 @@ use postback_core::{
     redis::RedisFailure,
     request::Envelope,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use self::groups::{Answer, Gathering, Groups, Key, Part};
+use self::groups::{Answer, Groups, Home, Key, Landed, Part, Ticket, Waiting};
 use crate::store::{NotStored, Store};
 
 /// The longest that a request waits for others behind a commit of its kind, where no time is given.
@@ -73,21 +76,45 @@ impl Way {
     }
 }
 
-/// One worker thread's gathering.
-pub(crate) struct Coalescer {
+/// What gathers in this process.
+#[derive(Clone)]
+pub(crate) struct Coalescing {
     window: Duration,
-    groups: Rc<RefCell<Groups>>,
+    groups: Arc<Mutex<Groups>>,
+}
+
+impl Coalescing {
+    /// `window`: the longest that a request waits for others; zero: nothing is gathered.
+    pub(crate) fn new(window: Duration) -> Coalescing {
+        Coalescing { window, groups: Arc::default() }
+    }
+
+    /// For the requests of this thread.
+    pub(crate) fn on_this_thread(&self) -> Coalescer {
+        let (home, mut landed) = mpsc::unbounded_channel();
+        drop(rt::spawn(async move {
+            while let Some(landed) = landed.recv().await {
+                hand_out(landed);
+            }
+        }));
+        Coalescer { all: self.clone(), home }
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker thread's way to what gathers.
+pub(crate) struct Coalescer {
+    all: Coalescing,
+    home: Home,
 }
 
 impl Coalescer {
-    /// `window`: the longest that a request waits for others; zero: nothing is gathered.
-    pub(crate) fn new(window: Duration) -> Coalescer {
-        Coalescer { window, groups: Rc::default() }
-    }
-
     /// Whether requests are gathered.
     pub(crate) fn is_on(&self) -> bool {
-        !self.window.is_zero()
+        !self.all.window.is_zero()
     }
 
     /// Stores a small request's rows together with others'; they are on their way when this returns. Returns them as
@@ -101,18 +128,14 @@ impl Coalescer {
     ) -> Result<impl Future<Output = Answer> + use<>, Vec<EncodedBatch>> {
         let (tell, told) = oneshot::channel();
         let key = Key::new(rows.head(), way.envelope.delay);
-        let joined = self.groups.borrow_mut().join(key, Part { source, rows, tell });
+        let joined =
+            self.all.groups().join(key, Part { source, rows, tell, home: self.home.clone() });
         let new = joined.map_err(|part| part.rows.batches(&part.source))?;
-        if let Some(gathering) = new {
-            let committer = Committer {
-                store: store.clone(),
-                groups: self.groups.clone(),
-                gathering,
-                way: way.clone(),
-            };
-            drop(rt::spawn(committer.run(self.window)));
+        if let Some(ticket) = new {
+            let gathering = Taken { all: self.all.clone(), ticket, waiting: None };
+            drop(rt::spawn(commit(store.clone(), way.clone(), gathering, self.home.clone())));
         }
-        // The committer ends without an answer only when the whole process does.
+        // Nobody stores it when the thread that was about to ends, which happens only as the whole process does.
         let lost = |_| {
             let error = RedisFailure::Lost("ingest was stopped".into()).into();
             Err(NotStored { error, is_unknown: true, has_key: false })
@@ -121,47 +144,89 @@ impl Coalescer {
     }
 }
 
-/// Brings one gathering into the queue. A task of its own: no client that goes away takes others' rows with it.
-struct Committer {
-    store: web::Data<Store>,
-    groups: Rc<RefCell<Groups>>,
-    gathering: Rc<Gathering>,
-    way: Way,
+/// A gathering in the hands of the one who stores it. It is out of the way when that one is gone, however it ended.
+struct Taken {
+    all: Coalescing,
+    ticket: Arc<Ticket>,
+    /// Once it has been taken: what it has of all that may wait.
+    waiting: Option<Waiting>,
 }
 
-impl Committer {
-    /// Waits for its time, stores what has gathered by then, and answers each request.
-    async fn run(self, window: Duration) {
-        // First polled when all that was readable in this turn of the event loop has been read.
-        if self.gathering.is_behind_others() {
-            // Over in time or sooner: either way it is to go.
-            _ = tokio::time::timeout(window, self.gathering.go.notified()).await;
-            if self.gathering.awaits_others() {
-                let wait = window.min(WINDOW);
-                _ = tokio::time::timeout(wait, self.gathering.go.notified()).await;
+impl Taken {
+    /// Waits until it is to go.
+    async fn wait(&self) {
+        let window = self.all.window;
+        // Over in time or sooner: either way it is to go.
+        let go = async |most| _ = tokio::time::timeout(most, self.ticket.go.notified()).await;
+        if self.all.groups().is_behind_others(&self.ticket) {
+            go(window).await;
+            if self.all.groups().awaits_others(&self.ticket) {
+                go(window.min(WINDOW)).await;
             }
-        }
-        let parts = self.gathering.take();
-        let requests: Vec<_> = parts.iter().map(|part| (&part.source, &part.rows)).collect();
-        let (batch, firsts) = batch::join(&requests);
-        let stored = if parts.is_empty() { Ok(vec![]) } else { self.store(&[batch]).await };
-        self.groups.borrow_mut().landed(&self.gathering);
-        for (part, first) in parts.into_iter().zip(firsts) {
-            let own = |batch: &Enqueued| Enqueued {
-                first: batch.first + u32::from(first),
-                rows: part.rows.len() as u16,
-                ..*batch
-            };
-            let answer = stored.as_ref().map(|stored| stored.iter().map(own).collect());
-            part.answer(answer.map_err(Clone::clone));
         }
     }
 
-    async fn store(&self, batches: &[EncodedBatch]) -> Answer {
-        let (Stored::Now(batches) | Stored::Before(batches, _)) =
-            self.store.enqueue(self.way.with(batches), None).await?;
-        Ok(batches)
+    fn take(&mut self) -> Vec<Part> {
+        let (parts, waiting) = self.all.groups().take(&self.ticket);
+        self.waiting = Some(waiting);
+        parts
     }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut groups = self.all.groups();
+        let waiting = self.waiting.unwrap_or_else(|| groups.take(&self.ticket).1);
+        groups.landed(&self.ticket, waiting);
+    }
+}
+
+/// Waits for a gathering's time, stores what has come by then, and answers each request. A task of its own: no client
+/// that goes away takes others' rows with it.
+async fn commit(store: web::Data<Store>, way: Way, mut gathering: Taken, home: Home) {
+    // First polled when all that was readable in this turn of the event loop has been read.
+    gathering.wait().await;
+    let parts = gathering.take();
+    let requests: Vec<_> = parts.iter().map(|part| (&part.source, &part.rows)).collect();
+    let (batch, firsts) = batch::join(&requests);
+    let stored = if parts.is_empty() { Ok(vec![]) } else { put(&store, &way, &[batch]).await };
+    drop(gathering);
+    let answer = Arc::new(stored);
+    let mut homes: Vec<(Home, Landed)> = vec![];
+    for part in parts.into_iter().zip(firsts) {
+        if let Some((_, own)) = homes.iter_mut().find(|(home, _)| home.same_channel(&part.0.home)) {
+            own.parts.push(part);
+        } else {
+            let home = part.0.home.clone();
+            homes.push((home, Landed { answer: answer.clone(), parts: vec![part] }));
+        }
+    }
+    for (to, landed) in homes {
+        if to.same_channel(&home) {
+            hand_out(landed);
+        } else {
+            drop(to.send(landed));
+        }
+    }
+}
+
+/// Answers each request; a client that has gone away hears nothing.
+fn hand_out(Landed { answer, parts }: Landed) {
+    for (part, first) in parts {
+        let own = |batch: &Enqueued| Enqueued {
+            first: batch.first + u32::from(first),
+            rows: part.rows.len() as u16,
+            ..*batch
+        };
+        let answer = answer.as_ref().as_ref().map(|stored| stored.iter().map(own).collect());
+        drop(part.tell.send(answer.map_err(Clone::clone)));
+    }
+}
+
+async fn put(store: &Store, way: &Way, batches: &[EncodedBatch]) -> Answer {
+    let (Stored::Now(batches) | Stored::Before(batches, _)) =
+        store.enqueue(way.with(batches), None).await?;
+    Ok(batches)
 }
 
 /// Whether a request with these rows may share a batch with others.

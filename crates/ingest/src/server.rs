@@ -3,6 +3,7 @@
 mod listen;
 
 use std::{
+    convert::Infallible,
     future::{Future, ready},
     net::SocketAddr,
     sync::Arc,
@@ -29,7 +30,7 @@ use crate::{
     accept::Bounds,
     admin::{Runs, redact::Redact},
     body::Bodies,
-    coalesce::Coalescer,
+    coalesce::Coalescing,
     config::{Config, Listen, NginxStatus},
     connection::{Connection, LINGER},
     door::{Door, Doors},
@@ -79,7 +80,7 @@ struct Shared {
     requests: web::Data<Requests>,
     redact: web::Data<Redact>,
     runs: web::Data<Runs>,
-    coalesce: Duration,
+    coalescing: Coalescing,
 }
 
 /// Listens. Works without Redis; requests get 503 until it is there.
@@ -103,7 +104,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Ingest> {
         requests: web::Data::default(),
         redact: web::Data::new(Redact::new(&config.redact)),
         runs: web::Data::default(),
-        coalesce: config.coalesce,
+        coalescing: Coalescing::new(config.coalesce),
     };
     // Anything else may pass, and is in the log.
     let found = Store::new(&shared.queue, shared.trouble.clone())?.ready().await;
@@ -170,15 +171,15 @@ fn http<S: Socket>(
     draining: &GracefulShutdownSignal,
     routes: fn(&mut web::ServiceConfig),
 ) -> impl ServiceFactory<S, Config = (), Response = (), InitError = ()> + use<S> {
-    let Shared { queue, trouble, bounds, requests, redact, runs, coalesce } = shared.clone();
+    let Shared { queue, trouble, bounds, requests, redact, runs, coalescing } = shared.clone();
     let app = App::new()
         .data_factory(move || ready(Store::new(&queue, trouble.clone())))
+        .data_factory(move || ready(Ok::<_, Infallible>(coalescing.on_this_thread())))
         .app_data(bounds)
         .app_data(requests)
         .app_data(redact)
         .app_data(runs)
         .app_data(door.clone())
-        .app_data(web::Data::new(Coalescer::new(coalesce)))
         .wrap(from_fn(routes::frame))
         .configure(routes)
         .into_factory()

@@ -32,6 +32,8 @@ const MOST_WANTS: usize = 200;
 /// Polls back off from the first to the second.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
+/// Those of a worker that holds batches from this: its lanes ask when they have room.
+const BUSY: Duration = Duration::from_millis(8);
 /// After so long without a wake-up they are listened for on another connection.
 const QUIET: Duration = Duration::from_secs(30);
 /// A busy worker asks at least so often, to see that the fleet is paused.
@@ -50,6 +52,8 @@ struct Order {
 struct Brought {
     /// Whether any batch came.
     any: bool,
+    /// Whether rows are left that the worker has room for.
+    more: bool,
     /// How long until something becomes due.
     next: Option<Duration>,
     /// How long until a limited lane may ask for slots.
@@ -58,35 +62,42 @@ struct Brought {
 
 impl Brought {
     fn nothing(next: Option<Duration>) -> Brought {
-        Brought { any: false, next, slots: None }
+        Brought { any: false, more: false, next, slots: None }
     }
 }
 
 impl Worker {
     pub(super) async fn reserve_loop(self: Rc<Self>) {
         let mut pause = SHORTEST;
+        let mut asked: Option<Instant> = None;
         while !self.process.stopping.get() {
             if self.adopt.take() {
                 self.adopt_unknown().await;
             }
             let order = self.order();
             let rows = order.rows;
-            let wait = if self.may_send(Instant::now()) {
+            let lately = asked.is_some_and(|at| at.elapsed() < LOOK);
+            let woken = self.woken.replace(false);
+            let wait = if !self.may_send(Instant::now()) {
+                LOOK
+            } else if rows == 0 && lately && !woken && self.needs_no_word() {
+                self.until_slots().map_or(LOOK, |slots| slots.min(LOOK))
+            } else {
+                asked = Some(Instant::now());
                 let brought = self.reserve(order).await;
-                pause = if brought.any { SHORTEST } else { (2 * pause).min(LONGEST) };
-                if brought.any {
+                if brought.more {
+                    pause = SHORTEST;
                     continue;
                 }
+                let least = if self.held.borrow().is_empty() { SHORTEST } else { BUSY };
+                pause = if brought.any { least } else { (2 * pause).clamp(least, LONGEST) };
                 let next = if rows > 0 { brought.next } else { None };
                 let most = if rows > 0 { pause } else { LOOK };
                 [next, brought.slots].into_iter().flatten().fold(most, Duration::min)
-            } else {
-                LOOK
             };
-            if timeout(wait, self.hungry.notified()).await.is_ok() || self.woken.get() {
+            if timeout(wait, self.hungry.notified()).await.is_ok() {
                 pause = SHORTEST;
             }
-            self.woken.set(false);
         }
         // What a lost answer brought goes back as well.
         while self.adopt.take() {
@@ -96,6 +107,11 @@ impl Worker {
             }
         }
         self.sated.set(true);
+    }
+
+    /// Whether nothing is to be learnt by asking for nothing.
+    fn needs_no_word(&self) -> bool {
+        !self.alone.get() && self.wants().0.is_empty()
     }
 
     /// What to ask for. With 0 rows a reserve only tells whether the fleet is paused.
@@ -152,17 +168,27 @@ impl Worker {
         for (lane, slots) in wanting.iter().zip(&got.slots) {
             lane.grant(self, *slots);
         }
-        let any = !got.batches.is_empty();
+        let mut fed: Vec<_> = got.batches.iter().map(|batch| batch.id.lane()).collect();
+        fed.dedup();
         for batch in got.batches {
             self.take_on(batch, got.now_ms);
         }
+        let any = !fed.is_empty();
         if any && self.is_loaded() {
             let lanes: Vec<_> = self.lanes.borrow().values().cloned().collect();
             lanes.iter().filter(|l| l.room(self) == Some(0)).for_each(|lane| self.give_back(lane));
         }
         let until = |at: u64| Duration::from_millis(at.saturating_sub(got.now_ms).max(1));
-        let slots = if got.status == "ok" { self.until_slots() } else { None };
-        Brought { any, next: got.next_ms.map(until), slots }
+        let slots = if ["ok", "more"].contains(&&*got.status) { self.until_slots() } else { None };
+        // Each must be looked at, so that those who are full ask later.
+        let has_room = fed.iter().filter(|lane| self.has_room(lane)).count() > 0;
+        let more = has_room && got.status == "more";
+        Brought { any, more, next: got.next_ms.map(until), slots }
+    }
+
+    /// Whether a lane could do with more rows now.
+    fn has_room(&self, lane: &LaneId) -> bool {
+        self.lanes.borrow().get(lane).is_none_or(|lane| lane.is_short(self))
     }
 
     /// Whether a batch that crashed two workers is held.

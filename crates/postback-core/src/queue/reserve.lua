@@ -1,7 +1,7 @@
 -- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, 1 to serve only the lanes
 -- named last, how many limited lanes want slots, lane, rows and the end of its last slots for each of these, then lane
 -- and rows for each lane of which the worker takes fewer (0: it is full).
--- Returns status, time, when to ask again at the latest (0: no need), how often limits were changed, the slots, then
+-- Returns status (more: ok, and rows are left for which the worker may have room), time, when to ask again at the latest (0: no need), how often limits were changed, the slots, then
 -- id, batch, states and what it is (0, 1: a probe, 2: of a limited lane) for each batch.
 redis.call('DEL', P .. 'scratch')
 local worker, want_rows, want_batches = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -126,6 +126,7 @@ local function take(lane, most, kind, ids, found)
 end
 
 local emptied, unnamed, served = {}, {}, {} -- written once, at the end
+local more = false
 local function serve(lane, share, first)
   local rate = limited and rate_of(lane)
   if rate == 0 then
@@ -145,6 +146,7 @@ local function serve(lane, share, first)
     if not probe and not rate then unnamed[#unnamed + 1] = lane end
   else
     served[#served + 1], served[#served + 2] = again, lane
+    more = more or again <= now
   end
 end
 
@@ -162,7 +164,7 @@ local open = 0
 for i = 1, #lanes do
   if room[lanes[i]] ~= 0 then open = open + 1 end
 end
-local share = math.min(most_of_lane, math.max(1, math.floor(want_rows / math.max(1, open))))
+local share = math.max(1, math.floor(want_rows / math.max(1, open)))
 
 -- The first batches of the lanes from this one on, as many as will be needed if they are as those so far.
 local firsts, lanes_served = {}, 0
@@ -186,10 +188,13 @@ local function look_ahead(from)
   end
 end
 for i = 1, #lanes do
-  if rows >= want_rows or batches >= want_batches or bytes >= MOST_BYTES or alone then break end
+  if rows >= want_rows or batches >= want_batches or bytes >= MOST_BYTES or alone then
+    more = true
+    break
+  end
   if room[lanes[i]] ~= 0 then
     if not (firsts[i] and firsts[i].ids) then look_ahead(i) end
-    serve(lanes[i], math.min(share, room[lanes[i]] or share), firsts[i])
+    serve(lanes[i], math.min(share, room[lanes[i]] or most_of_lane), firsts[i])
     lanes_served = lanes_served + 1
   end
 end
@@ -205,7 +210,8 @@ if #unnamed > 0 and redis.call('HLEN', P .. 'names') > 10000 then
 end
 
 -- All that was looked at was passed over, and there is more: ask again at once.
-local next = (not only and #out == 0 and #lanes >= 128 + full and not alone) and now + 1 or 0
+more = more or not only and #lanes >= 128 + full
+local next = (more and #out == 0 and not alone) and now + 1 or 0
 local due = redis.call('ZRANGE', P .. 'due', 0, 0, 'WITHSCORES')
 local lane = redis.call('ZRANGEBYSCORE', P .. 'lanes', '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 for _, at in ipairs({ due[2], lane[2] }) do
@@ -213,4 +219,4 @@ for _, at in ipairs({ due[2], lane[2] }) do
 end
 -- Who holds off for what crashed two workers learns that another took it.
 if want_rows == 0 and redis.call('EXISTS', P .. 'alone') == 1 then alone = true end
-return { alone and 'alone' or 'ok', now, next, changes, slots, unpack(out) }
+return { alone and 'alone' or more and 'more' or 'ok', now, next, changes, slots, unpack(out) }

@@ -51,13 +51,13 @@ pub struct Reserve<'a> {
     pub batches: usize,
     /// How many batches the worker holds.
     pub held: usize,
-    /// About how many rows of one lane; its last batch may go beyond.
+    /// About how many rows of a lane that `room` does not name; its last batch may go beyond.
     pub of_lane: usize,
     /// Limited lanes that hold rows without a slot.
     pub wants: &'a [Want],
     /// Only the lanes of `room` are served.
     pub only: bool,
-    /// Lanes of which only so many rows are taken; 0: none.
+    /// Lanes of which only so many rows are taken, about; 0: none.
     pub room: &'a [(LaneId, usize)],
 }
 
@@ -94,7 +94,7 @@ pub struct Slots {
 /// What a reserve brought.
 #[derive(Debug)]
 pub struct Reservation {
-    /// `ok`; `alone` (a batch that crashed two workers waits for one that holds nothing, or is what came); `paused`; `no lease`.
+    /// `ok`; `more` (ok, and rows are left for which the worker may have room); `alone` (a batch that crashed two workers waits for one that holds nothing, or is what came); `paused`; `no lease`.
     pub status: String,
     /// Redis's time, milliseconds since 1970.
     pub now_ms: u64,

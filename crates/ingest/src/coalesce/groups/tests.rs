@@ -1,5 +1,10 @@
 //! What gathers with what, and when it goes.
 
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+};
+
 use postback_core::{
     endpoint::{BodyTemplate, EndpointTemplate, Method, Unmatched},
     policy::Policy,
@@ -36,36 +41,49 @@ fn part(rows: usize, bytes: usize) -> (Part, Told) {
         nginx_ms: None,
     };
     let (tell, told) = oneshot::channel();
-    (Part { source, rows, tell }, told)
+    let (home, _) = mpsc::unbounded_channel();
+    (Part { source, rows, tell, home }, told)
 }
 
 fn key(host: &str) -> Key {
     Key::new(&head(host), Duration::ZERO)
 }
 
-/// Whether it has been told to go, and waits for nobody.
-fn goes(gathering: &Gathering) -> bool {
-    use std::{
-        pin::pin,
-        task::{Context, Waker},
-    };
-    let told = pin!(gathering.go.notified()).poll(&mut Context::from_waker(Waker::noop()));
-    told.is_ready() && !gathering.awaits_others()
-}
-
 /// Puts in requests and keeps their clients waiting.
-struct Clients(Groups, Vec<Told>);
+struct Clients(Groups, Vec<Told>, Vec<(Arc<Ticket>, Waiting)>);
 
 impl Clients {
-    fn join(&mut self, key: &Key, rows: usize, bytes: usize) -> Option<Rc<Gathering>> {
+    fn join(&mut self, key: &Key, rows: usize, bytes: usize) -> Option<Arc<Ticket>> {
         let (part, told) = part(rows, bytes);
         self.1.push(told);
         self.0.join(key.clone(), part).unwrap()
     }
+
+    /// Whether it has been told to go, and waits for nobody.
+    fn goes(&self, ticket: &Ticket) -> bool {
+        let told = pin!(ticket.go.notified()).poll(&mut Context::from_waker(Waker::noop()));
+        told.is_ready() && !self.0.awaits_others(ticket)
+    }
+
+    fn take(&mut self, ticket: &Arc<Ticket>) -> Vec<Part> {
+        let (parts, waiting) = self.0.take(ticket);
+        self.2.push((ticket.clone(), waiting));
+        parts
+    }
+
+    fn land(&mut self, ticket: &Arc<Ticket>) {
+        let n = self.2.iter().position(|(taken, _)| Arc::ptr_eq(taken, ticket)).unwrap();
+        let (ticket, waiting) = self.2.remove(n);
+        self.0.landed(&ticket, waiting);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.kinds.is_empty() && self.0.waiting == Waiting::default()
+    }
 }
 
 fn clients() -> Clients {
-    Clients(Groups::default(), vec![])
+    Clients(Groups::default(), vec![], vec![])
 }
 
 #[test]
@@ -76,18 +94,18 @@ fn requests_of_one_kind_gather_until_they_are_taken() {
     let first = all.join(&a, 1, 1).unwrap();
     assert!(all.join(&a, 1, 1).is_none());
     let (other, delayed) = (all.join(&b, 1, 1).unwrap(), all.join(&later, 1, 1).unwrap());
-    assert!(!first.is_behind_others());
-    assert_eq!(first.take().len(), 2);
+    assert!(!all.0.is_behind_others(&first));
+    assert_eq!(all.take(&first).len(), 2);
     let second = all.join(&a, 1, 1).unwrap();
-    let behind = [&second, &other, &delayed].map(|gathering| gathering.is_behind_others());
-    assert_eq!((behind, goes(&second)), ([true, false, false], false));
-    all.0.landed(&first);
-    assert!(goes(&second) && !second.is_behind_others());
+    let behind = [&second, &other, &delayed].map(|ticket| all.0.is_behind_others(ticket));
+    assert_eq!((behind, all.goes(&second)), ([true, false, false], false));
+    all.land(&first);
+    assert!(all.goes(&second) && !all.0.is_behind_others(&second));
     for gathering in [second, other, delayed] {
-        assert_eq!(gathering.take().len(), 1);
-        all.0.landed(&gathering);
+        assert_eq!(all.take(&gathering).len(), 1);
+        all.land(&gathering);
     }
-    assert!(all.0.kinds.is_empty() && all.0.waiting == (0, 0));
+    assert!(all.is_empty());
 }
 
 #[test]
@@ -96,16 +114,16 @@ fn behind_a_crowd_as_many_gather_again() {
         let mut all = clients();
         let first = all.join(&key("a"), 1, 1).unwrap();
         (1..crowd).for_each(|_| assert!(all.join(&key("a"), 1, 1).is_none()));
-        assert_eq!(first.take().len(), crowd);
+        assert_eq!(all.take(&first).len(), crowd);
         let second = all.join(&key("a"), 1, 1).unwrap();
         (1..meanwhile).for_each(|_| assert!(all.join(&key("a"), 1, 1).is_none()));
-        all.0.landed(&first);
+        all.land(&first);
         for n in 0..later {
-            assert!(!goes(&second), "{n} later of {later} behind {crowd}");
+            assert!(!all.goes(&second), "{n} later of {later} behind {crowd}");
             assert!(all.join(&key("a"), 1, 1).is_none());
         }
-        assert!(goes(&second), "{crowd}, {meanwhile}, {later}");
-        assert_eq!(second.take().len(), meanwhile + later);
+        assert!(all.goes(&second), "{crowd}, {meanwhile}, {later}");
+        assert_eq!(all.take(&second).len(), meanwhile + later);
     };
     check(CROWD - 1, 1, 0);
     check(CROWD, CROWD, 0);
@@ -122,9 +140,9 @@ fn a_full_batch_goes_and_another_begins() {
         for n in 2..=fit {
             assert!(all.join(&key("a"), rows, bytes).is_none(), "{n} of {rows} x {bytes}");
         }
-        assert_eq!(goes(&first), rows * fit == MAX_ROWS);
-        assert!(all.join(&key("a"), rows, bytes).is_some() && goes(&first));
-        let parts = first.take();
+        assert_eq!(all.goes(&first), rows * fit == MAX_ROWS);
+        assert!(all.join(&key("a"), rows, bytes).is_some() && all.goes(&first));
+        let parts = all.take(&first);
         assert_eq!(parts.len(), fit);
         let requests: Vec<_> = parts.iter().map(|part| (&part.source, &part.rows)).collect();
         let (batch, _) = postback_core::batch::join(&requests);
@@ -139,21 +157,21 @@ fn a_full_batch_goes_and_another_begins() {
 }
 
 #[test]
-fn what_is_taken_late_does_not_take_what_gathers_since() {
+fn what_is_taken_out_of_turn_leaves_the_others() {
     let mut all = clients();
     let first = all.join(&key("a"), 200, 1).unwrap();
     let second = all.join(&key("a"), 200, 1).unwrap();
     assert!(all.join(&key("a"), 50, 1).is_none());
-    assert_eq!(second.take().len(), 2);
-    all.0.landed(&second);
+    assert_eq!(all.take(&second).len(), 2);
+    all.land(&second);
+    assert!(all.join(&key("a"), 50, 1).is_none(), "what was full for more has room for less");
+    assert_eq!(all.take(&first).len(), 2);
     let third = all.join(&key("a"), 1, 1).unwrap();
-    assert!(!third.is_behind_others());
-    assert_eq!(first.take().len(), 1);
-    assert!(third.is_behind_others() && all.join(&key("a"), 1, 1).is_none());
-    all.0.landed(&first);
-    assert_eq!(third.take().len(), 2);
-    all.0.landed(&third);
-    assert!(all.0.kinds.is_empty());
+    assert!(all.0.is_behind_others(&third) && all.join(&key("a"), 1, 1).is_none());
+    all.land(&first);
+    assert_eq!(all.take(&third).len(), 2);
+    all.land(&third);
+    assert!(all.is_empty());
 }
 
 #[test]
@@ -164,10 +182,10 @@ fn a_client_that_has_gone_away_is_left_out() {
         all.join(&key("a"), rows, 1);
     }
     drop(all.1.remove(1));
-    let parts = first.take();
+    let parts = all.take(&first);
     assert_eq!(parts.iter().map(|part| part.rows.len()).collect::<Vec<_>>(), [1, 3, 4]);
-    all.0.landed(&first);
-    assert_eq!(all.0.waiting, (0, 0));
+    all.land(&first);
+    assert!(all.is_empty());
 }
 
 #[test]
@@ -180,10 +198,10 @@ fn no_more_wait_than_may() {
     }
     assert!(all.0.join(key("a"), part(1, 1).0).is_err());
     for gathering in gathered {
-        gathering.take();
-        all.0.landed(&gathering);
+        all.take(&gathering);
+        all.land(&gathering);
     }
-    assert!(all.0.kinds.is_empty() && all.0.waiting == (0, 0));
+    assert!(all.is_empty());
     let large = part(1, 16_000).0;
     let held = large.rows.head().as_bytes().len() + large.rows.size(&large.source);
     let fit = MAX_WAITING_BYTES / held;
