@@ -33,7 +33,7 @@ mod breaker;
 mod pace;
 pub(crate) mod share;
 
-pub(crate) use self::share::Known;
+pub(crate) use self::share::{Known, Rank};
 use self::{
     breaker::Breaker,
     pace::{Pace, Turn},
@@ -68,7 +68,8 @@ pub(crate) struct Lane {
     in_flight: Cell<usize>,
     connections: Cell<usize>,
     idle: RefCell<Vec<oneshot::Sender<Item>>>,
-    starved: Cell<bool>,
+    /// As which ranks it waits for a slot.
+    starved: Cell<[bool; Rank::ALL.len()]>,
     known: Cell<Known>,
     /// How many rounds of requests may wait while it is busy.
     rounds: Cell<usize>,
@@ -93,7 +94,7 @@ impl Lane {
             in_flight: Cell::new(0),
             connections: Cell::new(0),
             idle: RefCell::default(),
-            starved: Cell::new(false),
+            starved: Cell::default(),
             known: Cell::default(),
             rounds: Cell::new(ROUNDS),
             asks: Cell::new(false),
@@ -276,9 +277,9 @@ impl Lane {
             return None;
         }
         if !process.has_slot_for(self.in_flight.get(), self.known.get()) {
-            if !self.starved.replace(true) {
-                let first = self.in_flight.get() == 0 && self.known.get() == Known::Prompt;
-                process.starve(worker.clone(), self.clone(), first);
+            let rank = Rank::of(self.in_flight.get(), self.known.get());
+            if !self.starves_as(rank, true) {
+                process.starve(worker.clone(), self.clone(), rank);
             }
             return None;
         }
@@ -297,6 +298,14 @@ impl Lane {
         Some(item)
     }
 
+    /// Notes whether it waits for a slot as this rank; whether it did before.
+    fn starves_as(&self, rank: Rank, starves: bool) -> bool {
+        let mut starved = self.starved.get();
+        let before = std::mem::replace(&mut starved[rank as usize], starves);
+        self.starved.set(starved);
+        before
+    }
+
     fn release(&self, worker: &Worker) {
         let process = &worker.process;
         self.change(worker, || self.in_flight.set(self.in_flight.get() - 1));
@@ -305,10 +314,10 @@ impl Lane {
         let free = process.free_slots();
         let mut refused = 0;
         for _ in 0..process.starved_lanes() {
-            let Some((worker, lane)) = process.next_starved() else { break };
-            lane.starved.set(false);
+            let Some((worker, lane, rank)) = process.next_starved() else { break };
+            lane.starves_as(rank, false);
             lane.pump(&worker);
-            refused += usize::from(lane.starved.get());
+            refused += usize::from(lane.starved.get()[rank as usize]);
             if process.free_slots() < free || (refused >= MOST_STARVED && process.in_flight() > 0) {
                 break;
             }

@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     /// Told when there is room for rows, or rows may be there.
     hungry: Notify,
     woken: Cell<bool>,
+    /// When the first row that this worker has put off becomes due.
+    due: Cell<Option<Instant>>,
     /// Held batches must be compared with what Redis has.
     adopt: Cell<bool>,
     /// At the last beat Redis had more than this worker knew of.
@@ -141,6 +143,7 @@ impl Worker {
             queued: Cell::new(0),
             hungry: Notify::new(),
             woken: Cell::new(false),
+            due: Cell::new(None),
             adopt: Cell::new(false),
             more: Cell::new(false),
             sated: Cell::new(false),

@@ -32,6 +32,39 @@ impl Known {
     }
 }
 
+/// In which order lanes that wait for a slot get one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// Nothing in flight, to a partner who is known to be prompt.
+    Prompt,
+    /// Nothing in flight.
+    Idle,
+    /// It has requests in flight, and goes on when they are answered in any case.
+    Busy,
+}
+
+impl Rank {
+    /// From the first to the last.
+    pub(crate) const ALL: [Rank; 3] = [Rank::Prompt, Rank::Idle, Rank::Busy];
+
+    pub(crate) fn of(in_flight: usize, known: Known) -> Rank {
+        match (in_flight, known) {
+            (0, Known::Prompt) => Rank::Prompt,
+            (0, _) => Rank::Idle,
+            _ => Rank::Busy,
+        }
+    }
+
+    /// Whether there are lanes of this rank that may take one of the `free` slots.
+    pub(crate) fn has_chance(self, slots: usize, free: usize) -> bool {
+        match self {
+            Rank::Prompt => allows(slots, free, 0, Known::Prompt),
+            Rank::Idle => allows(slots, free, 0, Known::Unknown),
+            Rank::Busy => allows(slots, free, 1, Known::Prompt),
+        }
+    }
+}
+
 /// Whether a lane with `in_flight` requests may take one more of the `free` of all `slots`.
 pub(crate) fn allows(slots: usize, free: usize, in_flight: usize, known: Known) -> bool {
     let eighth = (slots / 8).min(MOST_KEPT);
@@ -72,6 +105,19 @@ mod tests {
     fn nearly_all_of_many_slots_can_be_used_by_few_lanes() {
         assert!(fill(20_000, 40, Known::Slow) <= 300);
         assert!(fill(512, 20, Known::Unknown) <= 64);
+    }
+
+    #[test]
+    fn a_rank_without_a_chance_has_no_lane_that_may_take_a_slot() {
+        for (slots, free) in (0..150).flat_map(|slots| (0..=slots).map(move |free| (slots, free))) {
+            for known in [Known::Unknown, Known::Prompt, Known::Slow] {
+                for in_flight in 0..5 {
+                    let has_chance = Rank::of(in_flight, known).has_chance(slots, free);
+                    let may = allows(slots, free, in_flight, known);
+                    assert!(has_chance || !may, "{slots} {free} {in_flight} {known:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use postback_core::{
     },
     redis::RedisFailure,
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Held, Item, Worker};
 use crate::{
@@ -36,6 +36,8 @@ const LONGEST: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_millis(8);
 /// After so long without a wake-up they are listened for on another connection.
 const QUIET: Duration = Duration::from_secs(30);
+/// Rows that are put off for longer come by the polls, up to a second late.
+const FAR: Duration = Duration::from_secs(60);
 /// A busy worker asks at least so often, to see that the fleet is paused.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -74,10 +76,10 @@ impl Worker {
             if self.adopt.take() {
                 self.adopt_unknown().await;
             }
+            let woken = self.woken.replace(false);
             let order = self.order();
             let rows = order.rows;
             let lately = asked.is_some_and(|at| at.elapsed() < LOOK);
-            let woken = self.woken.replace(false);
             let wait = if !self.may_send(Instant::now()) {
                 LOOK
             } else if rows == 0 && lately && !woken && self.needs_no_word() {
@@ -90,12 +92,17 @@ impl Worker {
                     continue;
                 }
                 let least = if self.held.borrow().is_empty() { SHORTEST } else { BUSY };
-                pause = if brought.any { least } else { (2 * pause).clamp(least, LONGEST) };
+                pause = match (brought.any, woken) {
+                    (true, _) => least,
+                    (false, true) => pause,
+                    (false, false) => (2 * pause).clamp(least, LONGEST),
+                };
                 let next = if rows > 0 { brought.next } else { None };
                 let most = if rows > 0 { pause } else { LOOK };
                 [next, brought.slots].into_iter().flatten().fold(most, Duration::min)
             };
-            if timeout(wait, self.hungry.notified()).await.is_ok() {
+            // Woken in vain it goes on polling as before: what it puts off itself it knows of.
+            if timeout(wait, self.hungry.notified()).await.is_ok() && !self.woken.get() {
                 pause = SHORTEST;
             }
         }
@@ -107,6 +114,23 @@ impl Worker {
             }
         }
         self.sated.set(true);
+    }
+
+    /// Asks for rows once those are due that were put off for so long, if none is due before.
+    pub(super) fn ask_after(self: &Rc<Self>, wait: Duration) {
+        let due = Instant::now() + wait;
+        if wait > FAR || self.due.get().is_some_and(|first| first <= due) {
+            return;
+        }
+        self.due.set(Some(due));
+        let worker = self.clone();
+        tokio::task::spawn_local(async move {
+            sleep_until(due).await;
+            if worker.due.get() == Some(due) {
+                worker.due.set(None);
+            }
+            worker.hungry.notify_one();
+        });
     }
 
     /// Whether nothing is to be learnt by asking for nothing.

@@ -9,7 +9,7 @@ use std::{
 use postback_core::{
     figures::Tally,
     id::{BatchId, LaneId},
-    queue::{LaneChange, RecordRef, RowStates, Settle, SettledBatch, State},
+    queue::{LaneChange, RecordRef, RowState, RowStates, Settle, SettledBatch, State},
 };
 use tokio::{
     sync::Notify,
@@ -176,7 +176,7 @@ impl Worker {
         }
     }
 
-    fn next_settle(&self, number: u64) -> Option<Settle> {
+    fn next_settle(self: &Rc<Self>, number: u64) -> Option<Settle> {
         let news = &self.unsettled;
         if news.is_drained() {
             return None;
@@ -214,11 +214,20 @@ impl Worker {
         })
     }
 
-    fn settled_batch(&self, held: &Held) -> SettledBatch {
+    fn settled_batch(self: &Rc<Self>, held: &Held) -> SettledBatch {
         held.listed.set(false);
         let leave = held.open.get() == 0;
         let states = held.touched.take().then(|| held.states.borrow().clone());
         if leave {
+            let now = self.now_ms();
+            let wait = |row: &RowState| match row.state {
+                State::Waiting(ms) => Some(ms),
+                State::Pending(at) if at > now => Some(at - now),
+                _ => None,
+            };
+            if let Some(ms) = held.states.borrow().rows.iter().filter_map(wait).min() {
+                self.ask_after(Duration::from_millis(ms));
+            }
             self.let_go(held);
             if self.alone.get() {
                 self.hungry.notify_one();

@@ -14,8 +14,11 @@ const FLAT: f64 = 1.1;
 const RATIO: f64 = 1.25;
 /// Rows of a request, and so of a batch, where there are many hosts.
 const ROWS: u64 = 20;
+/// deliver's `--per-host` and `--concurrency` by default: as many requests are in flight at a time.
+const PER_HOST: u64 = 64;
+const CONCURRENCY: u64 = 512;
 /// Numbers of deliver processes.
-const PROCESSES: [usize; 3] = [1, 4, 16];
+const PROCESSES: [u64; 3] = [1, 4, 16];
 
 pub(super) async fn measure(sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
     let mut figures = vec![];
@@ -26,10 +29,17 @@ pub(super) async fn measure(sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
     }
     figures.extend(compared(&costs));
     costs.clear();
+    let mut bare = vec![];
     for count in PROCESSES {
-        costs.push((format!("{count} deliver"), with_processes(count, sizes.rows).await?));
+        let (cost, of_bare) = with_processes(count, sizes.rows).await?;
+        costs.push((format!("{count} deliver"), cost));
+        bare.push(of_bare);
     }
     figures.extend(compared(&costs));
+    // What many processes cost by themselves, on cores that they share.
+    figures.extend(PROCESSES.iter().zip(&bare).skip(1).map(|(count, cost)| {
+        Figure::new(format!("CPU, {count} bare clients ÷ 1"), ratio(*cost, bare[0]), 2)
+    }));
     Ok(figures)
 }
 
@@ -72,13 +82,14 @@ async fn with_waiting(waiting: u64, slice: u64) -> anyhow::Result<f64> {
     Ok(per_100k(used, rows as f64))
 }
 
-async fn with_processes(count: usize, rows: u64) -> anyhow::Result<f64> {
+/// The cost with so many deliver processes, and that of as many bare clients.
+async fn with_processes(count: u64, rows: u64) -> anyhow::Result<(f64, f64)> {
     let mut rig = Rig::start(Parts::default()).await?;
     rig.fill(Load::of(rows, 1000)).await?;
-    rig.deliver(count, &[]).await?;
+    rig.deliver(count as usize, &[]).await?;
     let drained = rig.drain(rows, true).await?;
     rig.check(rows).await?;
-    Ok(per_100k(drained.used, drained.rows))
+    Ok((per_100k(drained.used, drained.rows), rig.bare_crew(count, rows).await?))
 }
 
 pub(super) async fn hosts(sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
@@ -93,7 +104,9 @@ pub(super) async fn hosts(sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
         rig.check(load.all_rows()).await?;
         let connections = rig.counts().await?.connections;
         let each = (drained.rows / connections.max(1) as f64).to_string();
-        let bare = rig.bare(load.all_rows(), &["--addresses", &count, "--each", &each]).await?;
+        let at_a_time = (PER_HOST * hosts).min(CONCURRENCY).to_string();
+        let options = ["--addresses", &count, "--each", &each, "--connections", &at_a_time];
+        let bare = rig.bare(load.all_rows(), &options).await?;
         let what = |what: &str| format!("{hosts} hosts: {what}");
         let cpu = |used: f64| used / drained.rows * 100_000.0;
         let ratio = ratio(drained.used.deliver, bare.cpu_seconds);

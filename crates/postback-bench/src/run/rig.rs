@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use postback_core::queue::{Queue, Shard, Stats};
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     front::Front,
@@ -267,6 +267,24 @@ impl Rig {
             "the bare client's requests arrived {arrived} times of {requests}"
         );
         Ok(serde_json::from_str(&used)?)
+    }
+
+    /// Stops deliver, and lets so many bare clients at a time share so many requests to the same sink; the CPU seconds of
+    /// all for 100,000.
+    pub(super) async fn bare_crew(&mut self, clients: u64, requests: u64) -> anyhow::Result<f64> {
+        self.stack.delivers.clear();
+        let (sink, each) =
+            (self.stack.sink_address().to_string(), (requests / clients).to_string());
+        let mut running = JoinSet::new();
+        for _ in 0..clients {
+            let words = ["bare-client", "--sink", &sink, "--requests", &each].map(str::to_owned);
+            running.spawn(async move { output(&words.each_ref().map(String::as_str)).await });
+        }
+        let mut seconds = 0.0;
+        while let Some(used) = running.join_next().await {
+            seconds += serde_json::from_str::<bare::Used>(&used??)?.cpu_seconds;
+        }
+        Ok(seconds / (requests / clients * clients) as f64 * 100_000.0)
     }
 }
 
