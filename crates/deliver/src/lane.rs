@@ -33,7 +33,7 @@ mod breaker;
 mod pace;
 pub(crate) mod share;
 
-pub(crate) use self::share::{Known, Rank};
+pub(crate) use self::share::{Known, Line, Rank};
 use self::{
     breaker::Breaker,
     pace::{Pace, Turn},
@@ -133,8 +133,9 @@ impl Lane {
     /// Notes how long an attempt took, connecting included.
     fn note_time(&self, took: Duration) {
         self.known.set(Known::by(took));
-        let rounds = SOON.as_micros() / took.as_micros().max(1);
-        self.rounds.set((rounds as usize).clamp(ROUNDS, MOST_ROUNDS));
+        let rounds = (SOON.as_micros() / took.as_micros().max(1)) as usize;
+        // One attempt that ended at once, as of an expired row, tells little.
+        self.rounds.set(rounds.clamp(ROUNDS, MOST_ROUNDS).min(self.rounds.get() + 1));
     }
 
     /// How many rows may wait here: as many as can be sent soon, which for a busy lane are some rounds of requests.
@@ -306,6 +307,14 @@ impl Lane {
         before
     }
 
+    /// Whether it waits for a slot as this rank still; if not, that is noted.
+    pub(crate) fn still_starves_as(&self, rank: Rank) -> bool {
+        let (in_flight, known) = (self.in_flight.get(), self.known.get());
+        let still = self.queued() > 0 && Rank::of(in_flight, known) == rank;
+        self.starves_as(rank, still);
+        still
+    }
+
     fn release(&self, worker: &Worker) {
         let process = &worker.process;
         self.change(worker, || self.in_flight.set(self.in_flight.get() - 1));
@@ -314,7 +323,7 @@ impl Lane {
         let free = process.free_slots();
         let mut refused = 0;
         for _ in 0..process.starved_lanes() {
-            let Some((worker, lane, rank)) = process.next_starved() else { break };
+            let Some(((worker, lane), rank)) = process.next_starved() else { break };
             lane.starves_as(rank, false);
             lane.pump(&worker);
             refused += usize::from(lane.starved.get()[rank as usize]);

@@ -6,7 +6,7 @@
 //! for the partners that answer at once. Without the eighth, lanes that come one after the other take half of what is
 //! left each, and seventeen of them all of 512.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 /// An attempt of a prompt partner takes less than this.
 const PROMPT: Duration = Duration::from_millis(250);
@@ -65,6 +65,45 @@ impl Rank {
     }
 }
 
+/// Lanes that wait for a slot, by rank, and in the order in which they get one.
+#[derive(Debug)]
+pub(crate) struct Line<T>([VecDeque<T>; Rank::ALL.len()]);
+
+impl<T> Default for Line<T> {
+    fn default() -> Line<T> {
+        Line(Default::default())
+    }
+}
+
+impl<T> Line<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(VecDeque::len).sum()
+    }
+
+    /// Puts one at the end of its rank. The busy get on by themselves, and may be gone before there is a slot for their
+    /// rank: with each new one two are looked at, so that those who do not wait any more never outnumber the others.
+    pub(crate) fn push(&mut self, rank: Rank, new: T, still_waits: impl Fn(&T) -> bool) {
+        let line = &mut self.0[rank as usize];
+        if rank == Rank::Busy {
+            for _ in 0..2 {
+                line.pop_front()
+                    .filter(&still_waits)
+                    .into_iter()
+                    .for_each(|lane| line.push_back(lane));
+            }
+        }
+        line.push_back(new);
+    }
+
+    /// The one whose turn it is, of the ranks with a chance, and its rank.
+    pub(crate) fn pop(&mut self, has_chance: impl Fn(Rank) -> bool) -> Option<(T, Rank)> {
+        Rank::ALL.into_iter().filter(|rank| has_chance(*rank)).find_map(|rank| {
+            let lane = self.0[rank as usize].pop_front()?;
+            Some((lane, rank))
+        })
+    }
+}
+
 /// Whether a lane with `in_flight` requests may take one more of the `free` of all `slots`.
 pub(crate) fn allows(slots: usize, free: usize, in_flight: usize, known: Known) -> bool {
     let eighth = (slots / 8).min(MOST_KEPT);
@@ -118,6 +157,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn who_does_not_wait_any_more_is_forgotten_though_no_slot_is_free() {
+        let mut line = Line::default();
+        // Every tenth goes on waiting.
+        for n in 0..10_000 {
+            line.push(Rank::Busy, n, |n| n % 10 == 0);
+        }
+        assert!(line.len() < 2_100, "{}", line.len());
+        let mut left: Vec<_> = std::iter::from_fn(|| line.pop(|_| true)).collect();
+        left.retain(|(n, _)| n % 10 == 0);
+        assert_eq!(left.len(), 1_000);
+        for rank in [Rank::Idle, Rank::Prompt, Rank::Idle] {
+            line.push(rank, 0, |_| false);
+        }
+        let turns = [Rank::Prompt, Rank::Idle, Rank::Idle];
+        assert_eq!(turns.map(|_| line.pop(|_| true).unwrap().1), turns);
+        assert_eq!((line.pop(|_| true), line.len()), (None, 0));
     }
 
     #[test]

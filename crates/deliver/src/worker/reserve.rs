@@ -79,11 +79,11 @@ impl Worker {
             let woken = self.woken.replace(false);
             let order = self.order();
             let rows = order.rows;
-            let lately = asked.is_some_and(|at| at.elapsed() < LOOK);
+            let since = asked.map_or(LOOK, |at| at.elapsed());
             let wait = if !self.may_send(Instant::now()) {
                 LOOK
-            } else if rows == 0 && lately && !woken && self.needs_no_word() {
-                self.until_slots().map_or(LOOK, |slots| slots.min(LOOK))
+            } else if rows == 0 && since < LOOK && !woken && self.needs_no_word() {
+                self.until_slots().into_iter().fold(LOOK - since, Duration::min)
             } else {
                 asked = Some(Instant::now());
                 let brought = self.reserve(order).await;
