@@ -10,7 +10,7 @@ use super::{
     figures::Figure,
     path::at_once,
     rig::{Load, Parts, Rig},
-    used::Counts,
+    used::{Counts, Used},
 };
 
 /// p99 at most, milliseconds.
@@ -50,23 +50,31 @@ async fn at_half_load(sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
 
 async fn when_idle(sizes: Sizes) -> anyhow::Result<Vec<Figure>> {
     let mut rig = Rig::start(Parts::default()).await?;
+    // By itself Redis looks around ten times a second.
+    let alone = at_rest(&rig, sizes.seconds).await?;
     rig.deliver(DELIVERS, &[]).await?;
     let first = warm_up(&rig).await?;
-    // Polls are back at their slowest.
-    sleep(Duration::from_secs(2)).await;
-    let before = rig.used().await?;
-    sleep(Duration::from_secs_f64(sizes.seconds)).await;
-    let idle = rig.used().await?.since(before);
+    let idle = at_rest(&rig, sizes.seconds).await?;
     let requests = sizes.single_requests;
     let load = Load { requests, rows: 1, clients: 4, options: &["--timed", "--rate", SINGLE] };
     let counts = timed(&rig, load, first).await?;
     let share = |seconds: f64| 100.0 * seconds / sizes.seconds;
     let mut figures = waits("idle, 16 deliver, single requests", counts, IDLE_MS).to_vec();
+    let more = share(idle.redis - alone.redis);
     figures.extend([
-        Figure::new("idle, 16 deliver: Redis, % of a core", share(idle.redis), 2).most(IDLE_CPU),
+        Figure::new("idle: Redis without deliver, % of a core", share(alone.redis), 2),
+        Figure::new("idle, 16 deliver: Redis, % of a core more", more, 2).most(IDLE_CPU),
         Figure::new("idle, 16 deliver: they, % of a core", share(idle.deliver), 2),
     ]);
     Ok(figures)
+}
+
+/// What is used in so many seconds without work, once polls are back at their slowest.
+async fn at_rest(rig: &Rig, seconds: f64) -> anyhow::Result<Used> {
+    sleep(Duration::from_secs(2)).await;
+    let before = rig.used().await?;
+    sleep(Duration::from_secs_f64(seconds)).await;
+    Ok(rig.used().await?.since(before))
 }
 
 /// Connections are open and scripts loaded before waits count; the rows for that.
