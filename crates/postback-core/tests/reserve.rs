@@ -129,7 +129,7 @@ async fn a_reserve_that_fails_half_way_loses_no_batch() {
 }
 
 #[tokio::test]
-async fn it_tells_whether_rows_are_left_that_the_worker_has_room_for() {
+async fn it_tells_whether_anything_is_left_that_the_worker_may_have_room_for() {
     let check = async |rows: usize, room: Option<usize>, expect: &str, batches: usize| {
         let stack = Stack::start().await;
         let mut lane = None;
@@ -142,8 +142,16 @@ async fn it_tells_whether_rows_are_left_that_the_worker_has_room_for() {
     };
     check(100, None, "ok", 3).await;
     check(25, None, "ok", 3).await;
-    check(20, None, "more", 2).await;
-    check(100, Some(15), "more", 2).await;
+    check(20, None, "rest", 2).await;
+    check(100, Some(15), "rest", 2).await;
     check(100, Some(0), "ok", 0).await;
     check(0, None, "more", 0).await;
+
+    // A lane that was not looked at, whatever is left of the first.
+    let stack = Stack::start().await;
+    for host in ["a.com", "a.com", "b.com"] {
+        stack.store(host, 10).await;
+    }
+    let got = stack.reserve(10, &[]).await.unwrap();
+    assert_eq!((&*got.status, got.batches.len()), ("more", 1));
 }

@@ -54,7 +54,7 @@ struct Order {
 struct Brought {
     /// Whether any batch came.
     any: bool,
-    /// Whether rows are left that the worker has room for.
+    /// Whether rows may be left that the worker has room for.
     more: bool,
     /// How long until something becomes due.
     next: Option<Duration>,
@@ -203,10 +203,11 @@ impl Worker {
             lanes.iter().filter(|l| l.room(self) == Some(0)).for_each(|lane| self.give_back(lane));
         }
         let until = |at: u64| Duration::from_millis(at.saturating_sub(got.now_ms).max(1));
-        let slots = if ["ok", "more"].contains(&&*got.status) { self.until_slots() } else { None };
+        let is_ok = ["ok", "more", "rest"].contains(&&*got.status);
+        let slots = if is_ok { self.until_slots() } else { None };
         // Each must be looked at, so that those who are full ask later.
         let has_room = fed.iter().filter(|lane| self.has_room(lane)).count() > 0;
-        let more = has_room && got.status == "more";
+        let more = any && (got.status == "more" || (has_room && got.status == "rest"));
         Brought { any, more, next: got.next_ms.map(until), slots }
     }
 

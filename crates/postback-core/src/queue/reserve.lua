@@ -1,7 +1,7 @@
 -- ARGV: worker, rows wanted, batches wanted, batches the worker holds, most rows of a lane, 1 to serve only the lanes
 -- named last, how many limited lanes want slots, lane, rows and the end of its last slots for each of these, then lane
 -- and rows for each lane of which the worker takes fewer (0: it is full).
--- Returns status (more: ok, and rows are left for which the worker may have room), time, when to ask again at the latest (0: no need), how often limits were changed, the slots, then
+-- Returns status (as Reservation::status in work.rs), time, when to ask again at the latest (0: no need), how often limits were changed, the slots, then
 -- id, batch, states and what it is (0, 1: a probe, 2: of a limited lane) for each batch.
 redis.call('DEL', P .. 'scratch')
 local worker, want_rows, want_batches = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -126,7 +126,7 @@ local function take(lane, most, kind, ids, found)
 end
 
 local emptied, unnamed, served = {}, {}, {} -- written once, at the end
-local more = false
+local more, rest = false, false -- lanes are left that were not looked at; rows are left in those that were
 local function serve(lane, share, first)
   local rate = limited and rate_of(lane)
   if rate == 0 then
@@ -146,7 +146,7 @@ local function serve(lane, share, first)
     if not probe and not rate then unnamed[#unnamed + 1] = lane end
   else
     served[#served + 1], served[#served + 2] = again, lane
-    more = more or again <= now
+    rest = rest or again <= now
   end
 end
 
@@ -219,4 +219,4 @@ for _, at in ipairs({ due[2], lane[2] }) do
 end
 -- Who holds off for what crashed two workers learns that another took it.
 if want_rows == 0 and redis.call('EXISTS', P .. 'alone') == 1 then alone = true end
-return { alone and 'alone' or more and 'more' or 'ok', now, next, changes, slots, unpack(out) }
+return { alone and 'alone' or more and 'more' or rest and 'rest' or 'ok', now, next, changes, slots, unpack(out) }

@@ -94,7 +94,7 @@ pub struct Slots {
 /// What a reserve brought.
 #[derive(Debug)]
 pub struct Reservation {
-    /// `ok`; `more` (ok, and rows are left for which the worker may have room); `alone` (a batch that crashed two workers waits for one that holds nothing, or is what came); `paused`; `no lease`.
+    /// `ok`; `more` (ok, and lanes are left that were not looked at); `rest` (ok, and rows are left in some lanes); `alone` (a batch that crashed two workers waits for one that holds nothing, or is what came); `paused`; `no lease`.
     pub status: String,
     /// Redis's time, milliseconds since 1970.
     pub now_ms: u64,
