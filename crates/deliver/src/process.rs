@@ -116,7 +116,7 @@ impl Process {
     }
 
     /// The lane whose turn it is to get a slot, and the rank as which it waited. Ranks that cannot get one are left
-    /// alone: looking at sixteen of their lanes for each answer took a fifth of the CPU with 10,000 partners.
+    /// alone: looking at sixteen of their lanes for each answer took a tenth of the CPU or more with 10,000 partners.
     pub(crate) fn next_starved(&self) -> Option<(Waiter, Rank)> {
         self.starved.borrow_mut().pop(|rank| rank.has_chance(self.slots, self.free_slots()))
     }
